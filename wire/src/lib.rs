@@ -1,2 +1,44 @@
-//! Placeholder.
+//! What goes over the wire: our protobuf messages, and `convert/` which turns them into the types
+//! of `mandate`, `policy` and `ledger`. Wire types never travel further inwards than that.
+//!
+//! Not here: signing bytes (`ledger::envelope`), transport and retries (`chassis`).
 #![forbid(unsafe_code)]
+
+pub mod convert;
+
+/// Generated from `proto/`.
+#[expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::pedantic,
+    clippy::clone_on_ref_ptr,
+    clippy::default_trait_access,
+    reason = "generated"
+)]
+pub mod pb {
+    /// `caracal.*`
+    pub mod caracal {
+        pub mod envelope {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/caracal.envelope.v1.rs"));
+            }
+        }
+        pub mod authority {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/caracal.authority.v1.rs"));
+            }
+        }
+        pub mod audit {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/caracal.audit.v1.rs"));
+            }
+        }
+        pub mod filter {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/caracal.filter.v1.rs"));
+            }
+        }
+    }
+}
