@@ -1,3 +1,72 @@
-//! Placeholder.
+//! The load driver: variants interleaved in one run, CPU from the processes themselves, medians, ratios.
+//!
+//! `bench/README.md` states machine, method, and what the numbers do not show.
 #![forbid(unsafe_code)]
-fn main() {}
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    reason = "a measuring program: it talks to the terminal, reads the clock, and divides counts"
+)]
+
+mod compare;
+mod envoy;
+mod load;
+mod machine;
+mod noop;
+mod revocation;
+mod statistics;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, port] = wanted.as_slice()
+        && flag == "--serve-noop"
+    {
+        return noop::serve(port.parse().context("a port")?).await;
+    }
+    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
+    let mut results = json!({ "machine": machine::facts(), "commit": machine::commit() });
+    if wants("compare") {
+        results["compare"] = compare::run().await?;
+    }
+    if wants("revocation") {
+        results["revocation"] = revocation::run().await?;
+    }
+    write(&results)
+}
+
+/// Writes `bench/results/<date>-<commit>.json`.
+fn write(results: &Value) -> anyhow::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    std::fs::create_dir_all(&folder).context("making bench/results")?;
+    let name = format!("{}-{}.json", machine::date(), results["commit"].as_str().unwrap_or("unknown"));
+    let text = serde_json::to_string_pretty(results)?;
+    std::fs::write(folder.join(&name), format!("{text}\n")).context("writing the results")?;
+    println!("bench/results/{name}");
+    Ok(())
+}

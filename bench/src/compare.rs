@@ -1,0 +1,171 @@
+//! Ours beside a no-op Check and beside no filter, behind the same Envoy, in interleaved rounds.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use e2e::{Options, Stack};
+use serde_json::{Value, json};
+
+use crate::envoy::{Authorizer, bootstrap};
+use crate::{load, machine, revocation, statistics};
+
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(4);
+const CONNECTIONS: usize = 32;
+
+struct Variant {
+    name: &'static str,
+    port: u16,
+    envoy: Child,
+    /// The process that answers the Check.
+    authorizer: Option<u32>,
+    rounds: Vec<Measured>,
+}
+
+struct Measured {
+    per_second: f64,
+    p50_us: f64,
+    p99_us: f64,
+    envoy_us: f64,
+    authorizer_us: f64,
+}
+
+impl Drop for Variant {
+    fn drop(&mut self) {
+        let _ = self.envoy.kill();
+        let _ = self.envoy.wait();
+    }
+}
+
+/// Runs the rounds and gives medians and ratios.
+pub(crate) async fn run() -> anyhow::Result<Value> {
+    let stack = Stack::start(&Options::default());
+    let ours = u32::try_from(stack.pid("ext-authz").as_raw_nonzero().get())?;
+    let noop_port = free_port()?;
+    let mut noop = Command::new(std::env::current_exe()?).args(["--serve-noop", &noop_port.to_string()]).spawn()?;
+    let folder = tempfile::tempdir()?;
+    let attachment = attachment(&stack)?;
+    let mut variants = vec![
+        variant("plain", &Authorizer::Nobody, None, &attachment, folder.path())?,
+        variant("noop_check", &Authorizer::Port(noop_port), Some(noop.id()), &attachment, folder.path())?,
+        variant("ext_authz", &Authorizer::Port(revocation::port(&stack, "ext_authz")?), Some(ours), &attachment, folder.path())?,
+    ];
+    let minted = stack.mint_sample();
+    let allow = stack.sample("allow");
+    let text = |name: &str| allow[name].as_str().unwrap_or_default();
+    let request =
+        load::request(text("method"), text("host"), text("path"), minted["mandate"].as_str().context("a mandate")?);
+    for variant in &variants {
+        wait_for(variant.port, &request).await?;
+        load::run(variant.port, &request, CONNECTIONS, Duration::from_secs(1), 200).await?;
+    }
+    for round in 0..ROUNDS {
+        for variant in &mut variants {
+            let measured = measure(variant, &request).await?;
+            println!("round {round} {:12} {:8.0}/s", variant.name, measured.per_second);
+            variant.rounds.push(measured);
+        }
+    }
+    let _ = noop.kill();
+    let _ = noop.wait();
+    let report = report(&variants);
+    println!("{report:#}");
+    Ok(report)
+}
+
+fn variant(
+    name: &'static str,
+    authorizer: &Authorizer,
+    pid: Option<u32>,
+    attachment: &str,
+    folder: &std::path::Path,
+) -> anyhow::Result<Variant> {
+    let (port, admin) = (free_port()?, free_port()?);
+    let file = folder.join(format!("{name}.json"));
+    std::fs::write(&file, serde_json::to_vec_pretty(&bootstrap(port, admin, authorizer, attachment))?)?;
+    let tools = engines::install()?;
+    let envoy = Command::new(&tools.envoy)
+        .arg("-c")
+        .arg(&file)
+        .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"])
+        .stdout(Stdio::null())
+        .spawn()
+        .context("starting Envoy")?;
+    Ok(Variant { name, port, envoy, authorizer: pid, rounds: Vec::new() })
+}
+
+async fn measure(variant: &Variant, request: &[u8]) -> anyhow::Result<Measured> {
+    let cpu = || (machine::cpu_us(variant.envoy.id()), variant.authorizer.map_or(0, machine::cpu_us));
+    let before = cpu();
+    let round = load::run(variant.port, request, CONNECTIONS, ROUND, 200).await?;
+    let after = cpu();
+    let requests = round.requests as f64;
+    Ok(Measured {
+        per_second: requests / round.seconds,
+        p50_us: statistics::percentile(&round.latencies_us, 0.5),
+        p99_us: statistics::percentile(&round.latencies_us, 0.99),
+        envoy_us: after.0.saturating_sub(before.0) as f64 / requests,
+        authorizer_us: after.1.saturating_sub(before.1) as f64 / requests,
+    })
+}
+
+fn report(variants: &[Variant]) -> Value {
+    let median = |variant: &Variant, of: fn(&Measured) -> f64| {
+        statistics::median(&variant.rounds.iter().map(of).collect::<Vec<_>>())
+    };
+    let mut rows = Vec::new();
+    for variant in variants {
+        rows.push(json!({
+            "variant": variant.name,
+            "requests_per_second": median(variant, |measured| measured.per_second).round(),
+            "p50_us": median(variant, |measured| measured.p50_us).round(),
+            "p99_us": median(variant, |measured| measured.p99_us).round(),
+            "envoy_cpu_us": statistics::rounded(median(variant, |measured| measured.envoy_us)),
+            "authorizer_cpu_us": statistics::rounded(median(variant, |measured| measured.authorizer_us)),
+        }));
+    }
+    let figure = |name: &str, field: &str| {
+        rows.iter().find(|row| row["variant"] == name).and_then(|row| row[field].as_f64()).unwrap_or(0.0)
+    };
+    let throughput = figure("ext_authz", "requests_per_second") / figure("noop_check", "requests_per_second");
+    let above = figure("ext_authz", "authorizer_cpu_us") - figure("noop_check", "authorizer_cpu_us");
+    json!({
+        "rounds": ROUNDS,
+        "connections": CONNECTIONS,
+        "variants": rows,
+        "throughput_to_noop_check": statistics::rounded(throughput),
+        "cpu_us_above_noop_check": statistics::rounded(above),
+    })
+}
+
+async fn wait_for(port: u16, request: &[u8]) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    loop {
+        let tried = load::run(port, request, 1, Duration::from_millis(5), 200).await;
+        match tried {
+            Ok(round) if round.requests > 0 => return Ok(()),
+            Ok(_) => {}
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// The attachment of the stack's own listener: the first one ext-authz knows.
+fn attachment(stack: &Stack) -> anyhow::Result<String> {
+    let pid = stack.pid("ext-authz").as_raw_nonzero();
+    let arguments = std::fs::read(format!("/proc/{pid}/cmdline"))?;
+    let arguments: Vec<String> =
+        arguments.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+    let at = arguments.iter().position(|part| part == "--config").context("ext-authz runs without --config")?;
+    let text = std::fs::read_to_string(arguments.get(at + 1).context("a path after --config")?)?;
+    let (_, section) = text.split_once("[[attachment]]").context("ext-authz has no attachment")?;
+    let name = section.lines().find_map(|line| line.trim().strip_prefix("name = \"")).and_then(|rest| rest.strip_suffix('"'));
+    let Some(name) = name else { bail!("the attachment has no name") };
+    Ok(name.to_owned())
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
