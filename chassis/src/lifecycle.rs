@@ -197,10 +197,14 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 mod tests {
     use super::*;
 
+    fn boom() -> impl Future<Output = ()> + Send {
+        std::future::poll_fn(|_| panic!("boom"))
+    }
+
     #[tokio::test]
     async fn a_panic_in_a_task_is_an_unexpected_end() {
         let (lifecycle, mut watch) = Lifecycle::new();
-        lifecycle.spawn("loop", async { panic!("boom") });
+        lifecycle.spawn("loop", boom());
         let TaskEnd::Panicked { task, message } = watch.unexpected_end().await else {
             panic!("not a panic")
         };

@@ -84,25 +84,25 @@ where
     F: FnOnce(R::Config, App) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
-    ExitCode::from(code_of::<R, F, Fut>(&arguments, run))
+    let ServeArgs { config, check } = arguments;
+    ExitCode::from(code_of::<R, F, Fut>(&config, check, run))
 }
 
-/// The same, as a number.
-pub(crate) fn code_of<R, F, Fut>(arguments: &ServeArgs, run: F) -> u8
+fn code_of<R, F, Fut>(file: &Path, check: bool, run: F) -> u8
 where
     R: Raw,
     F: FnOnce(R::Config, App) -> Fut,
     Fut: Future<Output = Result<(), Failure>>,
 {
-    let loaded = match config::load::<R>(&arguments.config) {
+    let loaded = match config::load::<R>(file) {
         Ok(loaded) => loaded,
         Err(findings) => {
             let failure = Failure::from(findings);
-            say(R::SERVICE, &arguments.config, &failure);
+            say(R::SERVICE, file, &failure);
             return failure.exit_code();
         }
     };
-    if arguments.check {
+    if check {
         return 0;
     }
     telemetry::start(&loaded.log);
@@ -116,7 +116,7 @@ where
                 "ended"
             );
             if matches!(failure, Failure::Configuration(_)) {
-                say(R::SERVICE, &arguments.config, &failure);
+                say(R::SERVICE, file, &failure);
             }
             failure.exit_code()
         }
@@ -188,4 +188,85 @@ async fn live(
     let finished = app.lifecycle.drain(drain).await;
     tracing::info!(service = app.service, drain.finished = finished, "ended");
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::config::Checks;
+
+    #[derive(Debug, Default, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct RawSample {
+        name: String,
+    }
+
+    impl Raw for RawSample {
+        type Config = String;
+        const SERVICE: &'static str = "sample";
+
+        fn resolve(self, checks: &mut Checks<'_>) -> Option<String> {
+            checks.ensure(!self.name.contains(' '), "name", "must not have spaces");
+            Some(self.name)
+        }
+    }
+
+    fn code<Fut>(text: &str, check: bool, run: impl FnOnce(String, App) -> Fut) -> u8
+    where
+        Fut: Future<Output = Result<(), Failure>>,
+    {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        code_of::<RawSample, _, _>(file.path(), check, run)
+    }
+
+    async fn never_run(_: String, _: App) -> Result<(), Failure> {
+        panic!("must not run")
+    }
+
+    #[test]
+    fn invalid_configuration_ends_with_64_before_anything_runs() {
+        assert_eq!(code("name = \"a b\"", false, never_run), 64);
+        assert_eq!(code("name = \"a b\"", true, never_run), 64);
+        assert_eq!(code("nonsense = 1", false, never_run), 64);
+        let missing = Path::new("/nonexistent/sample.toml");
+        assert_eq!(code_of::<RawSample, _, _>(missing, false, never_run), 64);
+    }
+
+    #[test]
+    fn a_check_of_a_valid_file_ends_with_0_and_runs_nothing() {
+        assert_eq!(code("name = \"a\"", true, never_run), 0);
+    }
+
+    #[test]
+    fn an_unreachable_dependency_ends_with_69() {
+        let ended = code("", false, async |_, _| {
+            Err(Failure::dependency("redis", "refused"))
+        });
+        assert_eq!(ended, 69);
+    }
+
+    #[test]
+    fn findings_of_the_start_checks_end_with_64() {
+        let ended = code("", false, async |_, app: App| {
+            let mut preflight = crate::preflight::Preflight::new(app.mode);
+            preflight.find("REDIS_URL", "the server runs with appendonly no");
+            preflight.finish()
+        });
+        assert_eq!(ended, 64);
+    }
+
+    #[test]
+    fn a_panic_in_one_task_ends_the_process_with_1() {
+        let ended = code("", false, async |_, app: App| {
+            let boom = std::future::poll_fn(|_| -> std::task::Poll<()> { panic!("boom") });
+            app.lifecycle.spawn("boom", boom);
+            Ok(())
+        });
+        assert_eq!(ended, 1);
+    }
 }

@@ -27,7 +27,7 @@ impl Registry {
         register(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// All of it in the OpenMetrics text format.
+    /// All of it in the `OpenMetrics` text format.
     pub fn expose(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

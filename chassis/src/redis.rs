@@ -62,7 +62,7 @@ impl From<RedisError> for Problem {
 /// A connection that many tasks share and that mends itself. Clones are the same connection.
 #[derive(Clone)]
 pub struct Client {
-    client: ::redis::Client,
+    server: ::redis::Client,
     shared: ConnectionManager,
     timeout: Duration,
 }
@@ -80,7 +80,7 @@ impl Client {
             .get_connection_manager_lazy(manager)
             .map_err(Failure::internal)?;
         Ok(Self {
-            client,
+            server: client,
             shared,
             timeout: redis.timeout,
         })
@@ -148,7 +148,7 @@ impl Client {
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(timeout));
         let opening = self
-            .client
+            .server
             .get_multiplexed_async_connection_with_config(&config);
         let connection = self.bounded(opening).await?;
         Ok(Dedicated {

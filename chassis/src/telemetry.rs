@@ -14,6 +14,8 @@ pub fn start(filter: &str) {
         .with_current_span(true)
         .with_span_list(false)
         .with_target(true)
+        // A log that cannot be written is lost; saying so on the same stderr would panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_env_filter(filter)
         .try_init();

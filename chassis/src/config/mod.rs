@@ -35,9 +35,9 @@ pub trait Raw: DeserializeOwned + Serialize {
     /// everything it finds to `checks`. `None` only after a finding.
     fn resolve(self, checks: &mut Checks<'_>) -> Option<Self::Config>;
 
-    /// The filter for log lines, in the form of `tracing_subscriber::EnvFilter`.
-    fn log(&self) -> &str {
-        "info"
+    /// The filter for log lines, in the form of `tracing_subscriber::EnvFilter`; `info` if none.
+    fn log(&self) -> Option<&str> {
+        None
     }
 
     /// How long requests may take to finish when the process is asked to end.
@@ -92,7 +92,7 @@ pub fn resolve<R: Raw>(
     let Some(raw) = raw else {
         return Err(checks.into_findings());
     };
-    let log = raw.log().to_owned();
+    let log = raw.log().unwrap_or("info").to_owned();
     if let Err(error) = log.parse::<tracing_subscriber::EnvFilter>() {
         checks.find("log", format!("is not a log filter: {error}"));
     }

@@ -328,7 +328,7 @@ impl RawRedis {
         let local = match info.addr() {
             ::redis::ConnectionAddr::Unix(_) => true,
             ::redis::ConnectionAddr::Tcp(host, _) => is_local(host),
-            _ => false,
+            ::redis::ConnectionAddr::TcpTls { .. } | _ => false,
         };
         checks.ensure_stable(
             local || self.tls == Tls::Mesh,

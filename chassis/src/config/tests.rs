@@ -49,12 +49,8 @@ impl Raw for RawSample {
         })
     }
 
-    fn log(&self) -> &str {
-        if self.log.is_empty() {
-            "info"
-        } else {
-            &self.log
-        }
+    fn log(&self) -> Option<&str> {
+        Some(self.log.as_str()).filter(|filter| !filter.is_empty())
     }
 }
 

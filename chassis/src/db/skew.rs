@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn takes_the_pessimistic_end_of_the_round_trip() {
-        let at = |ms| Timestamp::from_millisecond(1_000_000 + ms).unwrap();
+        let at = |ms: i64| Timestamp::from_millisecond(1_000_000 + ms).unwrap();
         let round_trip = Duration::from_millis(100);
         assert_eq!(
             Skew::of(at(0), round_trip, at(30)).most,
@@ -64,7 +64,7 @@ mod tests {
         );
         assert_eq!(
             Skew::of(at(0), round_trip, at(-900)).most,
-            Duration::from_millis(1000)
+            Duration::from_secs(1)
         );
     }
 }

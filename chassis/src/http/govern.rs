@@ -54,12 +54,12 @@ impl Principal {
     }
 
     /// In which zone.
-    pub fn in_zone(&self, zone: impl ToString) {
+    pub fn in_zone(&self, zone: &impl ToString) {
         self.with(|said| said.zone = Some(zone.to_string()));
     }
 
     /// What was decided, by its id.
-    pub fn decided(&self, decision: impl ToString) {
+    pub fn decided(&self, decision: &impl ToString) {
         self.with(|said| said.decision = Some(decision.to_string()));
     }
 

@@ -95,7 +95,8 @@ async fn what_takes_too_long_is_503() {
 #[tokio::test]
 async fn more_at_a_time_than_allowed_is_429_and_not_a_decision() {
     let router = router();
-    let first = tokio::spawn(ask(
+    let (lifecycle, _watch) = crate::Lifecycle::new();
+    let first = lifecycle.tracker().spawn(ask(
         router.clone(),
         Request::get("/slow").body(Body::empty()).unwrap(),
     ));
