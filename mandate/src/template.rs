@@ -114,15 +114,10 @@ impl Template {
 
     /// Which is the more specific of two that meet: segment by segment, a literal before a variable before the rest.
     fn specificity(&self, other: &Self) -> Ordering {
-        let rank = |segment: &Segment| match segment {
-            Segment::Literal(_) => 0_u8,
-            Segment::One => 1,
-            Segment::Rest => 2,
-        };
         for (ours, theirs) in self.segments.iter().zip(&other.segments) {
-            match rank(ours).cmp(&rank(theirs)) {
-                Ordering::Equal => {}
-                different => return different,
+            let order = rank_key(ours).cmp(&rank_key(theirs));
+            if order.is_ne() {
+                return order;
             }
         }
         Ordering::Equal
