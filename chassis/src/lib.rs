@@ -17,7 +17,7 @@ mod lifecycle;
 mod main_of;
 pub mod metrics;
 pub mod ops;
-//OFF pub mod outbox;
+pub mod outbox;
 pub mod preflight;
 pub mod problem;
 mod readiness;

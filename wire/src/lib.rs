@@ -7,13 +7,19 @@
 pub mod convert;
 
 /// Generated from `proto/`.
+#[cfg_attr(
+    feature = "grpc",
+    expect(
+        unused_qualifications,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        clippy::clone_on_ref_ptr,
+        reason = "generated"
+    )
+)]
 #[expect(
     missing_docs,
-    unused_qualifications,
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
     clippy::pedantic,
-    clippy::clone_on_ref_ptr,
     clippy::default_trait_access,
     reason = "generated"
 )]

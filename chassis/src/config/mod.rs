@@ -6,6 +6,7 @@ mod environment;
 mod findings;
 mod mode;
 mod period;
+mod producers;
 mod read;
 mod sections;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use environment::Environment;
 pub use findings::{Finding, Findings};
 pub use mode::Mode;
 pub use period::Period;
+pub use producers::{RawProducer, RawSigner};
 pub use sections::{Database, Http, Ops, RawDatabase, RawHttp, RawOps, RawRedis, Redis, Role, Tls};
 
 /// The file of one service, as written. Its field documentation is the manual.

@@ -14,6 +14,7 @@ struct RawSample {
     database: RawDatabase,
     redis: RawRedis,
     thing: Vec<RawThing>,
+    producer: Vec<RawProducer>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +42,7 @@ impl Raw for RawSample {
         let ops = self.ops.resolve("ops", 9081, checks);
         let database = self.database.resolve("database", &["caracal_sts"], checks);
         let redis = self.redis.resolve("redis", checks);
+        let _producers = RawProducer::resolve_all(self.producer, "producer", checks);
         Some(Sample {
             http: http?,
             ops: ops?,
@@ -243,4 +245,34 @@ fn tells_what_a_full_sample_does_not_mention() {
     let missing = unmentioned::<RawSample>("[http]\nmax_in_flight = 3").unwrap();
     assert!(missing.contains(&"http.timeout".to_owned()));
     assert!(!missing.contains(&"http.max_in_flight".to_owned()));
+}
+
+#[test]
+fn every_bad_producer_is_told_by_its_place() {
+    let text = r#"
+        [[producer]]
+        kid = "sts-1"
+        public_key = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+        service = "sts"
+        kinds = ["mint"]
+        [[producer]]
+        kid = "sts-1"
+        public_key = "short"
+        service = "sts"
+        kinds = []
+        [[producer]]
+        kid = "with space"
+        public_key = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+        service = "audit"
+        kinds = ["cursor"]
+    "#;
+    assert_eq!(
+        keys(text, &dev()),
+        [
+            "producer[1].kid",
+            "producer[1].kinds",
+            "producer[1].public_key",
+            "producer[2].kid"
+        ]
+    );
 }

@@ -19,8 +19,8 @@ pub struct EventKey {
 impl EventKey {
     /// From a seed (RFC 8032 §5.1.5).
     pub fn new(kid: KeyId, seed: &Key32) -> Result<Self, CryptoError> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed.expose())
-            .map_err(|_| CryptoError::NotAKey)?;
+        let pair =
+            Ed25519KeyPair::from_seed_unchecked(seed.expose()).map_err(|_| CryptoError::NotAKey)?;
         Ok(Self { kid, pair })
     }
 
@@ -42,6 +42,8 @@ impl EventSigner for EventKey {
 
 impl fmt::Debug for EventKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventKey").field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("EventKey")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@
 //! (`sts`).
 
 mod aead;
-//OFF mod ed25519;
+mod ed25519;
 mod envelope;
 mod es256;
 mod mac;
@@ -13,7 +13,7 @@ mod mac;
 mod tests;
 
 pub use aead::{Sealed, SealingKey};
-//OFF pub use ed25519::EventKey;
+pub use ed25519::EventKey;
 pub use envelope::{Holder, Purpose, RootKek, SealContext, ZoneKek};
 pub use es256::{AwsLc, Es256Key};
 pub use mac::{MacKey, sha256};

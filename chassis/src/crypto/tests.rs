@@ -182,3 +182,24 @@ fn keys_do_not_print() {
         "{printed}"
     );
 }
+
+mod events {
+    use ledger::envelope::{DalekSigner, EventSigner};
+    use mandate::id::KeyId;
+    use proptest::prelude::*;
+
+    use crate::crypto::EventKey;
+    use crate::secrets::Key32;
+
+    proptest! {
+        #[test]
+        fn both_signers_make_the_same_signature(seed: [u8; 32], message: Vec<u8>) {
+            let kid = KeyId::parse("events-1").unwrap();
+            let ours = EventKey::new(kid.clone(), &Key32::new(seed)).unwrap();
+            let theirs = DalekSigner::new(kid, &seed);
+            prop_assert_eq!(ours.public(), theirs.public());
+            prop_assert_eq!(ours.sign(&message), theirs.sign(&message));
+            prop_assert_eq!(ours.kid(), theirs.kid());
+        }
+    }
+}

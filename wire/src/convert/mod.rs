@@ -1,1 +1,12 @@
-//! From wire types to domain types and back. Every `TryFrom` refuses what it does not understand.
+//! From wire types to domain types and back. Every `TryFrom` refuses what it does not understand
+//! and names the field.
+
+mod envelope;
+mod error;
+mod revocation;
+mod stream;
+
+pub use envelope::{envelope_from_bytes, envelope_to_bytes};
+pub use error::{ConvertError, Wrong};
+pub use revocation::{CutOff, Dead, DeadKind, StateChange};
+pub use stream::{Cursor, Heartbeat};
