@@ -14,15 +14,11 @@ pub mod convert;
         clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
         clippy::clone_on_ref_ptr,
+        clippy::default_trait_access,
         reason = "generated"
     )
 )]
-#[expect(
-    missing_docs,
-    clippy::pedantic,
-    clippy::default_trait_access,
-    reason = "generated"
-)]
+#[expect(missing_docs, clippy::pedantic, reason = "generated")]
 pub mod pb {
     /// `caracal.*`
     pub mod caracal {

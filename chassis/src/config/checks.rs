@@ -1,7 +1,9 @@
 //! Where a configuration's findings come together.
 
 use std::fmt::Display;
+use std::path::Path;
 
+use mandate::id::Issuer;
 use secrecy::SecretString;
 
 use super::environment::Environment;
@@ -99,8 +101,48 @@ impl<'a> Checks<'a> {
         self.take(variable, secrets::read(path.as_ref(), shape, self.mode))
     }
 
+    /// An issuer; `https` in stable mode.
+    pub fn issuer(&mut self, key: &str, text: &str) -> Option<Issuer> {
+        let issuer = self.take(key, Issuer::parse(text))?;
+        self.ensure_stable(
+            issuer.as_str().starts_with("https://"),
+            key,
+            "must be https",
+        );
+        Some(issuer)
+    }
+
+    /// A folder whose files must outlive the machine's memory and the container: in stable mode not
+    /// on a filesystem that goes with either, unless the operator attests (a text that is not empty)
+    /// that it is meant so.
+    pub fn durable_path(&mut self, key: &str, path: &Path, attested: &str) {
+        let ephemeral = attested
+            .is_empty()
+            .then(|| ephemeral_filesystem(path))
+            .flatten();
+        if let Some(kind) = ephemeral {
+            self.ensure_stable(false, key, format!("lies on {kind}, which does not last"));
+        }
+    }
+
     /// Everything that was found.
     pub fn into_findings(self) -> Findings {
         self.findings
     }
+}
+
+/// The kind of filesystem that `path`, or what will hold it, lies on, if that does not last.
+fn ephemeral_filesystem(path: &Path) -> Option<&'static str> {
+    // statfs(2), `include/uapi/linux/magic.h`.
+    const KINDS: [(u64, &str); 3] = [
+        (0x0102_1994, "tmpfs"),
+        (0x8584_58f6, "ramfs"),
+        (0x794c_7630, "a container's overlay"),
+    ];
+    let there = path.ancestors().find(|folder| folder.exists())?;
+    let magic = u64::try_from(rustix::fs::statfs(there).ok()?.f_type).ok()?;
+    KINDS
+        .iter()
+        .find(|(known, _)| *known == magic)
+        .map(|(_, kind)| *kind)
 }

@@ -33,27 +33,43 @@ pub(super) fn read<R: DeserializeOwned>(text: &str) -> (Option<R>, Findings) {
             findings.add("(file)", message);
             return (None, findings);
         };
-        let place = take_out(document.get_mut(), &span, "");
-        let removed = place.is_some();
-        findings.add(place.unwrap_or_else(|| line(text, Some(span))), message);
-        if !removed {
-            return (None, findings);
+        match take_out(document.get_mut(), &span, "") {
+            Some(Place::Entry(path)) => findings.add(path, message),
+            // A table that lacks something cannot be mended by taking something out.
+            Some(Place::Table(path)) => {
+                findings.add(path, message);
+                return (None, findings);
+            }
+            None => {
+                findings.add(line(text, Some(span)), message);
+                return (None, findings);
+            }
         }
     }
     (None, findings)
 }
 
+/// Where an error points.
+enum Place {
+    /// At an entry, which has been taken out.
+    Entry(String),
+    /// At a whole table, which lacks something.
+    Table(String),
+}
+
 /// Takes the entry out that `span` points at: its key, or a value without entries of its own.
-/// Returns its path; nothing when the span is that of a table, which then lacks something.
-fn take_out(table: &mut DeTable<'_>, span: &Range<usize>, path: &str) -> Option<String> {
+fn take_out(table: &mut DeTable<'_>, span: &Range<usize>, path: &str) -> Option<Place> {
     let at = table
         .iter()
         .find(|(key, value)| key.span() == *span || holds(value, span))
         .map(|(key, _)| key.clone())?;
     let here = join(path, at.get_ref());
+    // The key of a table that was opened by a header has the header's span, as the table has.
     if at.span() != *span {
         match table.get_mut(&at).map(Spanned::get_mut) {
-            Some(DeValue::Table(inner)) => return take_out(inner, span, &here),
+            Some(DeValue::Table(inner)) => {
+                return take_out(inner, span, &here).or(Some(Place::Table(here)));
+            }
             Some(DeValue::Array(items)) => {
                 let inside = items
                     .iter_mut()
@@ -62,13 +78,14 @@ fn take_out(table: &mut DeTable<'_>, span: &Range<usize>, path: &str) -> Option<
                 if let Some((index, item)) = inside
                     && let DeValue::Table(inner) = item.get_mut()
                 {
-                    return take_out(inner, span, &format!("{here}[{index}]"));
+                    let here = format!("{here}[{index}]");
+                    return take_out(inner, span, &here).or(Some(Place::Table(here)));
                 }
             }
             _ => {}
         }
     }
-    table.remove(&at).map(|_| here)
+    table.remove(&at).map(|_| Place::Entry(here))
 }
 
 /// Whether `span` lies in `value`, or in something within it: the span of a table that was opened

@@ -139,12 +139,17 @@ fn reports_every_structural_error_with_its_path() {
 }
 
 #[test]
-fn a_missing_field_is_told_by_its_line() {
-    let found = findings("[http]\n[[thing]]\nweight = 1\n", &dev());
-    assert_eq!(
-        found,
-        [("line 2".to_owned(), "missing field `name`".to_owned())]
-    );
+fn a_missing_field_is_told_by_its_table() {
+    for text in [
+        "[http]\n[[thing]]\nweight = 1\n",
+        "thing = [{ weight = 1 }]",
+    ] {
+        let found = findings(text, &dev());
+        assert_eq!(
+            found,
+            [("thing[0]".to_owned(), "missing field `name`".to_owned())]
+        );
+    }
 }
 
 #[test]
@@ -274,5 +279,36 @@ fn every_bad_producer_is_told_by_its_place() {
             "producer[1].public_key",
             "producer[2].kid"
         ]
+    );
+}
+
+#[test]
+fn stable_wants_an_https_issuer_and_a_journal_that_lasts() {
+    let stable = Environment::default();
+    let found = |environment: &Environment, url: &str, path: &str, attested: &str| {
+        let mut checks = Checks::new(environment, Findings::default());
+        let _issuer = checks.issuer("issuer", url);
+        checks.durable_path("journal.dir", path.as_ref(), attested);
+        checks
+            .into_findings()
+            .0
+            .into_iter()
+            .map(|finding| finding.key)
+            .collect::<Vec<_>>()
+    };
+    let home = std::env::current_dir().unwrap().join("not/there/yet");
+    let home = home.to_str().unwrap();
+    assert_eq!(
+        found(&stable, "http://127.0.0.1:8081", "/dev/shm/x", ""),
+        ["issuer", "journal.dir"]
+    );
+    assert_eq!(
+        found(&stable, "https://sts.example.org", "/dev/shm/x", "tests"),
+        [""; 0]
+    );
+    assert_eq!(found(&stable, "no url", home, "attested"), ["issuer"]);
+    assert_eq!(
+        found(&dev(), "http://127.0.0.1:8081", "/dev/shm/x", ""),
+        [""; 0]
     );
 }
