@@ -1,2 +1,17 @@
-//! Placeholder.
+//! The enforcement point: answers Envoy's Check from memory that proves its own age.
+//!
+//! `feed` keeps memory current and knows its age; `decide` is the pure core; `api` speaks Envoy's
+//! protocol. What is allowed is in the journal before it is answered.
+//!
+//! Not here: what makes a mandate genuine (`mandate`), what a policy permits (`policy`), the bytes of
+//! evidence (`ledger`), the journal itself (`chassis`).
 #![forbid(unsafe_code)]
+
+pub mod api;
+pub mod config;
+pub mod decide;
+pub mod feed;
+pub mod metrics;
+pub mod refusals;
+
+pub use config::{Attachments, Config, RawConfig};
