@@ -62,6 +62,7 @@ pub enum TaskEnd {
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     tracker: TaskTracker,
+    last: TaskTracker,
     soft: CancellationToken,
     hard: CancellationToken,
     ends: mpsc::UnboundedSender<TaskEnd>,
@@ -73,6 +74,7 @@ impl Lifecycle {
         let (ends, receiver) = mpsc::unbounded_channel();
         let lifecycle = Self {
             tracker: TaskTracker::new(),
+            last: TaskTracker::new(),
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
             ends,
@@ -87,7 +89,7 @@ impl Lifecycle {
         F: Future + Send + 'static,
         F::Output: Outcome + Send,
     {
-        self.start(name, future, false);
+        self.start(&self.tracker, name, future, false);
     }
 
     /// Runs a task that ends by itself. A failure or a panic ends the process.
@@ -96,16 +98,26 @@ impl Lifecycle {
         F: Future + Send + 'static,
         F::Output: Outcome + Send,
     {
-        self.start(name, future, true);
+        self.start(&self.tracker, name, future, true);
     }
 
-    fn start<F>(&self, task: &'static str, future: F, may_end: bool)
+    /// Runs a task that goes on until everything else has finished: what watches a process must see
+    /// it end.
+    pub fn spawn_last<F>(&self, name: &'static str, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Outcome + Send,
+    {
+        self.start(&self.last, name, future, false);
+    }
+
+    fn start<F>(&self, tracker: &TaskTracker, task: &'static str, future: F, may_end: bool)
     where
         F: Future + Send + 'static,
         F::Output: Outcome + Send,
     {
         let lifecycle = self.clone();
-        self.tracker.spawn(async move {
+        tracker.spawn(async move {
             let caught = AssertUnwindSafe(future).catch_unwind();
             let ended = tokio::select! {
                 biased;
@@ -150,10 +162,13 @@ impl Lifecycle {
             .await
             .is_ok();
         self.hard.cancel();
-        if !finished {
-            // What does not end on the hard token either blocks a thread; it is left behind.
-            let _left = tokio::time::timeout(Duration::from_secs(1), self.tracker.wait()).await;
-        }
+        self.last.close();
+        let left = async {
+            self.tracker.wait().await;
+            self.last.wait().await;
+        };
+        // What does not end on the hard token either blocks a thread; it is left behind.
+        let _left = tokio::time::timeout(Duration::from_secs(1), left).await;
         finished
     }
 }
@@ -238,6 +253,26 @@ mod tests {
         let (lifecycle, mut watch) = Lifecycle::new();
         let soft = lifecycle.soft().clone();
         lifecycle.spawn("loop", async move { soft.cancelled().await });
+        assert!(lifecycle.drain(Duration::from_secs(5)).await);
+        assert!(watch.try_unexpected_end().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_last_goes_on_while_the_rest_finishes_and_does_not_hold_it_up() {
+        let (lifecycle, mut watch) = Lifecycle::new();
+        let (soft, (alive, seen)) = (lifecycle.soft().clone(), tokio::sync::oneshot::channel());
+        let asked = std::sync::Arc::new(tokio::sync::Notify::new());
+        let answers = Arc::clone(&asked);
+        lifecycle.spawn_last("ops", async move {
+            answers.notified().await;
+            let _told = alive.send(());
+            std::future::pending::<()>().await;
+        });
+        lifecycle.spawn("work", async move {
+            soft.cancelled().await;
+            asked.notify_one();
+            seen.await
+        });
         assert!(lifecycle.drain(Duration::from_secs(5)).await);
         assert!(watch.try_unexpected_end().is_none());
     }

@@ -40,7 +40,8 @@ pub fn router(readiness: Readiness, metrics: Registry, token: Option<SecretStrin
         .with_state(desk)
 }
 
-/// Serves [`router`] as a task of the lifecycle. Health is told until the very end.
+/// Serves [`router`] as the last task of the lifecycle: also while the process drains it is told
+/// that it is alive and not ready.
 pub async fn serve(
     ops: &Ops,
     lifecycle: &Lifecycle,
@@ -49,7 +50,7 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     let listener: TcpListener = serving::bind(ops.listen).await?;
     let router = router(readiness.clone(), metrics.clone(), ops.token.clone());
-    serving::serve(lifecycle, "ops", listener, router);
+    lifecycle.spawn_last("ops", async move { axum::serve(listener, router).await });
     Ok(())
 }
 
