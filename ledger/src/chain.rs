@@ -1,5 +1,6 @@
 //! The per-zone HMAC chain: each link covers the one before it.
 
+use hmac::digest::Key;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroize as _;
@@ -31,8 +32,8 @@ impl std::fmt::Debug for ChainKey {
     }
 }
 
-/// HMAC-SHA-256 over the domain, origin, key epoch, sequence number, previous link and leaf hash. The origin has
-/// its length before it, so that no two inputs are the same bytes.
+/// HMAC-SHA-256 over the domain, origin, key epoch, sequence number, previous link and leaf hash. Every part but the
+/// origin has a fixed length, so no two inputs are the same bytes.
 pub fn link(
     key: &ChainKey,
     origin: &str,
@@ -41,13 +42,14 @@ pub fn link(
     previous: &[u8; 32],
     leaf: &[u8; 32],
 ) -> [u8; 32] {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key.0) else {
-        return [0; 32];
-    };
-    let length = u32::try_from(origin.len()).unwrap_or(u32::MAX);
+    // RFC 2104 §2: a key shorter than a block is padded with zeros, so this is the key itself.
+    let mut block = Key::<Hmac<Sha256>>::default();
+    for (to, from) in block.iter_mut().zip(&key.0) {
+        *to = *from;
+    }
+    let mut mac = Hmac::<Sha256>::new(&block);
+    block.zeroize();
     mac.update(DOMAIN);
-    mac.update(&length.to_be_bytes());
     mac.update(origin.as_bytes());
     mac.update(&key_epoch.to_be_bytes());
     mac.update(&seq.to_be_bytes());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use ed25519_dalek::Signer as _;
+use ed25519_dalek::{Signer as _, VerifyingKey};
 use mandate::id::{KeyId, ZoneId};
 
 use crate::bytes::{Broken, Reader, exact, push};
@@ -263,13 +263,19 @@ impl SignedEnvelope {
 
     /// Believes the message, or says why not.
     pub fn verify(self, producers: &Producers) -> Result<Verified, EnvelopeError> {
+        self.check(producers)?;
+        Ok(Verified(self))
+    }
+
+    /// Whether the message is to be believed.
+    pub fn check(&self, producers: &Producers) -> Result<(), EnvelopeError> {
         let Envelope {
             kid,
             kind,
             producer,
             ..
         } = &self.envelope;
-        let known = producers.0.get(kid).ok_or(EnvelopeError::UnknownKey)?;
+        let (known, key) = producers.0.get(kid).ok_or(EnvelopeError::UnknownKey)?;
         if !known.kinds.contains(kind) {
             return Err(EnvelopeError::KindNotAllowed);
         }
@@ -279,8 +285,11 @@ impl SignedEnvelope {
         if service != known.service {
             return Err(EnvelopeError::WrongProducer);
         }
-        if known.signed(&self.envelope.signing_bytes(), &self.signature) {
-            Ok(Verified(self))
+        let signed = key
+            .as_ref()
+            .is_some_and(|key| signed_by(key, &self.envelope.signing_bytes(), &self.signature));
+        if signed {
+            Ok(())
         } else {
             Err(EnvelopeError::BadSignature)
         }
@@ -320,15 +329,24 @@ pub struct Producer {
 impl Producer {
     /// Whether the signature over the bytes is this key's.
     pub fn signed(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
-        let signature = ed25519_dalek::Signature::from_bytes(signature);
-        ed25519_dalek::VerifyingKey::from_bytes(&self.public_key)
-            .is_ok_and(|key| key.verify_strict(bytes, &signature).is_ok())
+        self.key()
+            .is_some_and(|key| signed_by(&key, bytes, signature))
+    }
+
+    fn key(&self) -> Option<VerifyingKey> {
+        VerifyingKey::from_bytes(&self.public_key).ok()
     }
 }
 
-/// The trusted keys, from configuration.
+fn signed_by(key: &VerifyingKey, bytes: &[u8], signature: &[u8; 64]) -> bool {
+    let signature = ed25519_dalek::Signature::from_bytes(signature);
+    key.verify_strict(bytes, &signature).is_ok()
+}
+
+/// The trusted keys, from configuration. A public key is decompressed once, here; under one that is none nothing
+/// verifies.
 #[derive(Debug, Clone, Default)]
-pub struct Producers(HashMap<KeyId, Producer>);
+pub struct Producers(HashMap<KeyId, (Producer, Option<VerifyingKey>)>);
 
 impl Producers {
     /// Trusts these; of two with one id the later counts.
@@ -336,13 +354,16 @@ impl Producers {
         Self(
             producers
                 .into_iter()
-                .map(|producer| (producer.kid.clone(), producer))
+                .map(|producer| {
+                    let key = producer.key();
+                    (producer.kid.clone(), (producer, key))
+                })
                 .collect(),
         )
     }
 
     /// The producer of a key id.
     pub fn find(&self, kid: &KeyId) -> Option<&Producer> {
-        self.0.get(kid)
+        self.0.get(kid).map(|(producer, _)| producer)
     }
 }
