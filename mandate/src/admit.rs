@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::id::{ResourceUri, ScopeSet};
+use crate::id::{ResourceUri, ScopeSet, SessionId};
 use crate::{Claims, Mandate, Rejection, Revocations};
 
 /// What a request needs.
@@ -70,10 +70,7 @@ impl Mandate {
             return Err(Rejection::ScopeMissing);
         }
         check_chain(claims, demand.max_hops)?;
-        match (&claims.cnf, demand.proof) {
-            (None, Proof::None) => {}
-            (Some(_), Proof::None) => return Err(Rejection::ConfirmationUnsupported),
-        }
+        check_proof(claims, demand.proof)?;
         revocations.check(self, Some(demand.resource), now)?;
         Ok(Admitted {
             mandate: self.clone(),
@@ -82,35 +79,65 @@ impl Mandate {
         })
     }
 
-    /// Step 14 alone, for those who take a mandate without a demand: the issuer and the control plane.
+    /// What holds without a demand: a chain well formed, no proof outstanding, nothing revoked. For those who take a
+    /// mandate of use `session`: the issuer and the control plane.
     pub fn live(&self, revocations: &Revocations, now: Timestamp) -> Result<(), Rejection> {
         if self.expired(now) {
             return Err(Rejection::Expired);
         }
+        check_chain(self.claims(), u8::MAX)?;
+        check_proof(self.claims(), Proof::None)?;
         revocations.check(self, None, now)
     }
 }
 
-/// Hops within the limit, and a chain whose parts agree. Step 12.
+/// A chain whose parts agree, and hops within the limit. Step 12.
+///
+/// Every delegation and every session it passed through must be among the ancestors: what is not looked up cannot be
+/// revoked.
 fn check_chain(claims: &Claims, max_hops: u8) -> Result<(), Rejection> {
     let hops = usize::from(claims.hop_count);
-    let sessions = if hops == 0 { 0 } else { hops.saturating_add(1) };
-    let ends = claims.delegation_chain.last() == claims.delegation_edge_id.as_ref()
-        && (hops == 0 || claims.delegation_path.last() == claims.agent_session_id.as_ref());
-    let anchored = claims
+    let parties = if hops == 0 { 0 } else { hops.saturating_add(1) };
+    let counted = claims.delegation_path.len() == hops && claims.delegation_chain.len() == parties;
+    let edges = claims
+        .delegation_path
+        .iter()
+        .copied()
+        .map(Some)
+        .chain([None]);
+    let given = claims
         .delegation_chain
         .iter()
-        .all(|edge| claims.anc.contains(&edge.as_uuid()));
-    if claims.delegation_chain.len() != hops
-        || claims.delegation_path.len() != sessions
-        || !ends
-        || !anchored
-    {
+        .map(|hop| hop.delegation_edge_id);
+    let ends = claims.delegation_path.last() == claims.delegation_edge_id.as_ref()
+        && claims.delegation_chain.last().is_none_or(|receiver| {
+            receiver.application_id == claims.client_id
+                && receiver.agent_session_id == claims.agent_session_id
+        });
+    let passed = claims.delegation_chain.iter().rev().skip(1);
+    let sessions = passed
+        .filter_map(|hop| hop.agent_session_id)
+        .map(SessionId::as_uuid);
+    let mut through = claims
+        .delegation_path
+        .iter()
+        .map(|edge| edge.as_uuid())
+        .chain(sessions);
+    let agreed = hops == 0 || given.eq(edges);
+    if !counted || !agreed || !ends || !through.all(|id| claims.anc.contains(&id)) {
         return Err(Rejection::ChainMalformed);
     }
     if claims.hop_count > max_hops {
         Err(Rejection::HopsExceeded)
     } else {
         Ok(())
+    }
+}
+
+/// A mandate bound to a key is good only with the proof. Step 13.
+fn check_proof(claims: &Claims, proof: Proof) -> Result<(), Rejection> {
+    match (&claims.cnf, proof) {
+        (None, Proof::None) => Ok(()),
+        (Some(_), Proof::None) => Err(Rejection::ConfirmationUnsupported),
     }
 }

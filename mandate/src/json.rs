@@ -10,15 +10,15 @@ use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
 };
 
-/// Deeper documents are refused.
-const MAX_DEPTH: u8 = 16;
+/// Deeper documents are refused. Enough for the longest chain of actors.
+const MAX_DEPTH: u8 = 32;
 
 /// The document did not parse, or is not strict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refused;
+pub struct Refused;
 
 /// Checks that the bytes are one strict JSON object.
-pub(crate) fn check(bytes: &[u8]) -> Result<(), Refused> {
+pub fn check(bytes: &[u8]) -> Result<(), Refused> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     Strict { depth: 0 }
         .deserialize(&mut reader)

@@ -1,12 +1,12 @@
 //! Key sets: which keys of a zone verify.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 
 use crate::id::KeyId;
 
@@ -53,8 +53,8 @@ pub enum KeyError {
     /// Key type, curve, algorithm or use are not supported, or do not fit each other.
     #[error("key type, curve, algorithm or use are not supported")]
     Unsupported,
-    /// The key id is missing or malformed.
-    #[error("the key id is missing or malformed")]
+    /// The key id is missing, malformed or taken.
+    #[error("the key id is missing, malformed or taken")]
     Id,
     /// The document is no JSON Web Key Set.
     #[error("the document is no JSON Web Key Set")]
@@ -245,7 +245,7 @@ impl KeySet {
         serde_json::to_string(&Jwks { keys }).unwrap_or_default()
     }
 
-    /// From a JSON Web Key Set. One bad key refuses the set.
+    /// From a JSON Web Key Set. One bad key, or two with one id, refuse the set.
     pub fn from_jwks(text: &str) -> Result<Self, KeyError> {
         let document: Jwks = serde_json::from_str(text).map_err(|_| KeyError::Document)?;
         let keys: Vec<VerifyingKey> = document
@@ -253,6 +253,11 @@ impl KeySet {
             .iter()
             .map(VerifyingKey::from_jwk)
             .collect::<Result<_, _>>()?;
-        Ok(Self::new(keys))
+        let set = Self::new(keys);
+        if set.len() == document.keys.len() {
+            Ok(set)
+        } else {
+            Err(KeyError::Id)
+        }
     }
 }

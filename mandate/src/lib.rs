@@ -16,7 +16,7 @@ pub mod credential;
 pub mod encode;
 pub mod headers;
 pub mod id;
-mod json;
+pub mod json;
 mod key;
 pub mod rejection;
 mod revocation;
@@ -25,7 +25,7 @@ mod verify;
 
 pub use admit::{Admitted, Demand, Proof};
 pub use backend::{BackendError, RustCrypto, SignatureBackend};
-pub use claims::{Actor, Claims, Confirmation, SubjectType, Use};
+pub use claims::{Actor, Claims, Confirmation, Hop, SubjectType, Use};
 pub use headers::{OVERRIDE_HEADERS, OWNED_HEADERS, is_owned};
 pub use key::{Algorithm, Jwk, KeyError, KeySet, VerifyingKey};
 pub use rejection::{Challenge, Rejection};

@@ -5,8 +5,6 @@
 pub enum Challenge {
     /// `Bearer` alone: no credential was given.
     Bare,
-    /// `error="invalid_request"`.
-    InvalidRequest,
     /// `error="invalid_token"`.
     InvalidToken,
     /// `error="insufficient_scope"`.
@@ -20,7 +18,6 @@ impl Challenge {
     pub const fn error(self) -> Option<&'static str> {
         match self {
             Self::Bare | Self::None => None,
-            Self::InvalidRequest => Some("invalid_request"),
             Self::InvalidToken => Some("invalid_token"),
             Self::InsufficientScope => Some("insufficient_scope"),
         }
@@ -78,9 +75,9 @@ rejections! {
     MethodRefused "method_refused" 400 3 None 0 "The method cannot be governed.";
     OverrideHeader "override_header" 400 3 None 0 "A header tries to override method or path.";
     CredentialMissing "credential_missing" 401 16 Bare 1 "The request carries no mandate.";
-    CredentialDuplicate "credential_duplicate" 401 16 InvalidRequest 1 "The request carries more than one credential.";
-    CredentialMalformed "credential_malformed" 401 16 InvalidRequest 1 "The Authorization header is not one bearer credential of visible ASCII.";
-    CredentialTooLong "credential_too_long" 401 16 InvalidRequest 1 "The credential is longer than 8 KiB.";
+    CredentialDuplicate "credential_duplicate" 401 16 InvalidToken 1 "The request carries more than one credential.";
+    CredentialMalformed "credential_malformed" 401 16 InvalidToken 1 "The Authorization header is not one bearer credential of visible ASCII.";
+    CredentialTooLong "credential_too_long" 401 16 InvalidToken 1 "The credential is longer than 8 KiB.";
     Malformed "malformed" 401 16 InvalidToken 2 "The mandate is not three canonical base64url parts.";
     HeaderRefused "header_refused" 401 16 InvalidToken 3 "The mandate's header lacks a required parameter or has a refused one.";
     AlgorithmRefused "algorithm_refused" 401 16 InvalidToken 3 "The mandate's algorithm is not the one of its key.";

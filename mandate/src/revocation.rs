@@ -1,11 +1,12 @@
 //! What a zone has revoked, as an enforcement point holds it. It only grows, until ids can no longer occur.
 
-use jiff::Timestamp;
 use std::collections::HashMap;
+
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::id::{ApplicationId, KeyId, ResourceUri, SessionId, Subject};
-use crate::{Mandate, Rejection};
+use crate::id::{ApplicationId, DelegationId, KeyId, ResourceUri, SessionId, Subject};
+use crate::{Claims, Mandate, Rejection, SubjectType};
 
 /// An id that is dead: of a mandate, a record, a session, a delegation, or a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -152,9 +153,7 @@ impl Revocations {
             claims.root_sid.as_uuid(),
         ];
         let session = claims.agent_session_id.map(SessionId::as_uuid);
-        let edge = claims
-            .delegation_edge_id
-            .map(crate::id::DelegationId::as_uuid);
+        let edge = claims.delegation_edge_id.map(DelegationId::as_uuid);
         if dead(self.keys.get(mandate.kid())) {
             return Err(Rejection::Revoked);
         }
@@ -172,7 +171,7 @@ impl Revocations {
 
     fn check_cut_offs(
         &self,
-        claims: &crate::Claims,
+        claims: &Claims,
         resource: Option<&ResourceUri>,
     ) -> Result<(), Rejection> {
         if self.cut_offs.is_empty() {
@@ -184,7 +183,7 @@ impl Revocations {
                 .is_some_and(|not_before| claims.iat <= *not_before)
         };
         let refused = cut(&CutOffAnchor::Zone)
-            || cut(&CutOffAnchor::Application(claims.client_id))
+            || applications(claims).any(|id| cut(&CutOffAnchor::Application(id)))
             || cut(&CutOffAnchor::Subject(claims.sub.clone()))
             || resource.is_some_and(|resource| cut(&CutOffAnchor::Resource(resource.clone())));
         if refused {
@@ -196,7 +195,7 @@ impl Revocations {
 
     fn check_states(
         &self,
-        claims: &crate::Claims,
+        claims: &Claims,
         resource: Option<&ResourceUri>,
     ) -> Result<(), Rejection> {
         if self.states.is_empty() {
@@ -204,7 +203,6 @@ impl Revocations {
         }
         let fixed = [
             Some(StateAnchor::Zone),
-            Some(StateAnchor::Application(claims.client_id)),
             Some(StateAnchor::Subject(claims.sub.clone())),
             resource.map(|resource| StateAnchor::Resource(resource.clone())),
             claims.agent_session_id.map(StateAnchor::Session),
@@ -213,7 +211,13 @@ impl Revocations {
             .anc
             .iter()
             .map(|id| StateAnchor::Session(SessionId::from_uuid(*id)));
-        for anchor in fixed.into_iter().flatten().chain(ancestors) {
+        let applications = applications(claims).map(StateAnchor::Application);
+        for anchor in fixed
+            .into_iter()
+            .flatten()
+            .chain(applications)
+            .chain(ancestors)
+        {
             match self.states.get(&anchor) {
                 None | Some(ObjectState::Active) => {}
                 Some(ObjectState::Suspended) => return Err(Rejection::Suspended),
@@ -223,4 +227,19 @@ impl Revocations {
         }
         Ok(())
     }
+}
+
+/// Every application whose authority the mandate carries: the client, the subject, the actors' clients, and who
+/// delegated.
+fn applications(claims: &Claims) -> impl Iterator<Item = ApplicationId> {
+    let actors = claims.actors().filter_map(|actor| actor.client_id);
+    let parties = claims.delegation_chain.iter().map(|hop| hop.application_id);
+    let subject = match claims.sub_type {
+        SubjectType::Application => ApplicationId::parse(claims.sub.as_str()).ok(),
+        SubjectType::User => None,
+    };
+    std::iter::once(claims.client_id)
+        .chain(subject)
+        .chain(actors)
+        .chain(parties)
 }

@@ -1,5 +1,6 @@
 //! From bytes to a [`Mandate`]: steps 2 to 9.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,9 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::id::{Issuer, ZoneId};
+use crate::id::{Issuer, KeyId, ZoneId};
 use crate::{
     Algorithm, Claims, KeySet, Rejection, SignatureBackend, Use, VerifyingKey, backend, encode,
     json,
@@ -36,7 +38,7 @@ pub struct UnverifiedMandate<'a> {
     signing_input: &'a [u8],
     header: Header,
     claims: Vec<u8>,
-    signature: [u8; 64],
+    signature: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -76,10 +78,6 @@ impl<'a> UnverifiedMandate<'a> {
         let signature = part(signature.strip_prefix(b".").ok_or(Rejection::Malformed)?)?;
         let header = parse_header(&header)?;
         json::check(&claims).map_err(|json::Refused| Rejection::JsonRefused)?;
-        let signature = signature
-            .as_slice()
-            .try_into()
-            .map_err(|_| Rejection::SignatureInvalid)?;
         Ok(Self {
             compact,
             signing_input,
@@ -113,7 +111,6 @@ impl<'a> UnverifiedMandate<'a> {
         envelope.check(trust, now)?;
         let claims: Claims =
             json::parse(&self.claims).map_err(|json::Refused| Rejection::ClaimsMalformed)?;
-        check_audience(&claims, trust)?;
         claims.validate()?;
         let verified = Verified {
             claims,
@@ -128,9 +125,14 @@ impl<'a> UnverifiedMandate<'a> {
         key: &VerifyingKey,
         backend: &impl SignatureBackend,
     ) -> Result<(), Rejection> {
+        let signature: &[u8; 64] = self
+            .signature
+            .as_slice()
+            .try_into()
+            .map_err(|_| Rejection::SignatureInvalid)?;
         let checked = match key.algorithm() {
-            Algorithm::Es256 => backend.es256(key.public(), self.signing_input, &self.signature),
-            Algorithm::EdDsa => backend::eddsa(key.public(), self.signing_input, &self.signature),
+            Algorithm::Es256 => backend.es256(key.public(), self.signing_input, signature),
+            Algorithm::EdDsa => backend::eddsa(key.public(), self.signing_input, signature),
         };
         // What could not be checked is not genuine.
         if checked == Ok(true) {
@@ -156,13 +158,13 @@ fn parse_header(bytes: &[u8]) -> Result<Header, Rejection> {
         "crit", "jwk", "jku", "x5u", "x5c", "zip", "b64", "enc", "epk",
     ];
     json::check(bytes).map_err(|json::Refused| Rejection::JsonRefused)?;
-    let members: serde_json::Map<String, serde_json::Value> =
+    let members: serde_json::Map<String, Value> =
         json::parse(bytes).map_err(|json::Refused| Rejection::HeaderRefused)?;
     if REFUSED.iter().any(|name| members.contains_key(*name)) {
         return Err(Rejection::HeaderRefused);
     }
     let header: Header = json::parse(bytes).map_err(|json::Refused| Rejection::HeaderRefused)?;
-    let kid = crate::id::KeyId::parse(&header.kid).is_ok();
+    let kid = KeyId::parse(&header.kid).is_ok();
     let typ = header.typ == encode::TYPE || header.typ == "application/at+jwt";
     if !kid || !typ {
         return Err(Rejection::HeaderRefused);
@@ -173,34 +175,27 @@ fn parse_header(bytes: &[u8]) -> Result<Header, Rejection> {
     Ok(header)
 }
 
-/// What is looked at before the claims as a whole, so that each refusal says the first thing wrong.
+/// What is looked at before the claims as a whole, so that a refusal names the first thing wrong. Steps 7 and 8.
 #[derive(Deserialize)]
 struct Envelope {
     exp: i64,
     nbf: i64,
     iat: i64,
     #[serde(default)]
-    iss: serde_json::Value,
+    iss: Value,
     #[serde(default)]
-    zone_id: serde_json::Value,
+    zone_id: Value,
     #[serde(default, rename = "use")]
-    usage: serde_json::Value,
+    usage: Value,
+    #[serde(default)]
+    aud: Value,
+    #[serde(default)]
+    target: Value,
 }
 
 impl Envelope {
     fn check(&self, trust: &Trust, now: Timestamp) -> Result<(), Rejection> {
-        let now = now.as_second();
-        let latest = now.saturating_add(LEEWAY);
-        if now >= self.exp {
-            return Err(Rejection::Expired);
-        }
-        if self.nbf > latest || self.iat > latest {
-            return Err(Rejection::NotYetValid);
-        }
-        let lifetime = self.exp.saturating_sub(self.iat.min(self.nbf));
-        if lifetime > trust.usage.max_lifetime() && self.usage == trust.usage.name() {
-            return Err(Rejection::LifetimeTooLong);
-        }
+        self.check_times(trust, now.as_second())?;
         if self.iss != trust.issuer.as_str() {
             return Err(Rejection::WrongIssuer);
         }
@@ -210,37 +205,58 @@ impl Envelope {
         if self.usage != trust.usage.name() {
             return Err(Rejection::WrongUse);
         }
+        if self.fits_audience(trust) {
+            Ok(())
+        } else {
+            Err(Rejection::WrongAudience)
+        }
+    }
+
+    fn check_times(&self, trust: &Trust, now: i64) -> Result<(), Rejection> {
+        let latest = now.saturating_add(LEEWAY);
+        if now >= self.exp {
+            return Err(Rejection::Expired);
+        }
+        if self.nbf > latest || self.iat > latest {
+            return Err(Rejection::NotYetValid);
+        }
+        if self.exp <= self.iat || self.exp <= self.nbf {
+            return Err(Rejection::TimesMalformed);
+        }
+        // The bound is that of the mandate's own use; another use than the trusted one is refused for that.
+        let lifetime = self.exp.saturating_sub(self.iat.min(self.nbf));
+        if lifetime > trust.usage.max_lifetime() && self.usage == trust.usage.name() {
+            return Err(Rejection::LifetimeTooLong);
+        }
         Ok(())
+    }
+
+    /// RFC 9068 §4: `session` and `gateway` are for the issuer alone, `resource` for exactly its targets.
+    fn fits_audience(&self, trust: &Trust) -> bool {
+        let issuer = trust.issuer.as_str();
+        let Some(audience) = distinct(&self.aud) else {
+            return false;
+        };
+        match trust.usage {
+            Use::Session | Use::Gateway => audience.len() == 1 && audience.contains(issuer),
+            Use::Resource => {
+                let array = self.target.is_array();
+                let target = distinct(&self.target);
+                array && target.as_ref() == Some(&audience) && !audience.contains(issuer)
+            }
+        }
     }
 }
 
-/// RFC 9068 §4: `session` and `gateway` are for the issuer alone, `resource` for exactly its targets.
-fn check_audience(claims: &Claims, trust: &Trust) -> Result<(), Rejection> {
-    let issuer = trust.issuer.as_str();
-    let fits = match trust.usage {
-        Use::Session | Use::Gateway => {
-            claims.aud.len() == 1 && claims.aud.iter().all(|aud| aud == issuer)
-        }
-        Use::Resource => {
-            let distinct = claims.aud.iter().enumerate().all(|(index, aud)| {
-                !claims
-                    .aud
-                    .iter()
-                    .skip(index.saturating_add(1))
-                    .any(|other| other == aud)
-            });
-            distinct
-                && claims.aud.len() == claims.target.len()
-                && claims.aud.iter().all(|aud| {
-                    aud != issuer && claims.target.iter().any(|target| target.as_str() == aud)
-                })
-        }
+/// A string, or an array of strings of which none occurs twice.
+fn distinct(value: &Value) -> Option<BTreeSet<&str>> {
+    let values = match value {
+        Value::String(one) => return Some(BTreeSet::from([one.as_str()])),
+        Value::Array(many) => many,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return None,
     };
-    if fits {
-        Ok(())
-    } else {
-        Err(Rejection::WrongAudience)
-    }
+    let set: BTreeSet<&str> = values.iter().map(Value::as_str).collect::<Option<_>>()?;
+    (!set.is_empty() && set.len() == values.len()).then_some(set)
 }
 
 /// A genuine mandate of a known zone. Clones share.
@@ -250,7 +266,7 @@ pub struct Mandate(Arc<Verified>);
 #[derive(Debug)]
 struct Verified {
     claims: Claims,
-    kid: crate::id::KeyId,
+    kid: KeyId,
     digest: [u8; 32],
 }
 
@@ -261,7 +277,7 @@ impl Mandate {
     }
 
     /// The key that signed it.
-    pub fn kid(&self) -> &crate::id::KeyId {
+    pub fn kid(&self) -> &KeyId {
         &self.0.kid
     }
 
