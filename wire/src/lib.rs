@@ -14,7 +14,6 @@ pub mod convert;
         clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
         clippy::clone_on_ref_ptr,
-        clippy::default_trait_access,
         reason = "generated"
     )
 )]
