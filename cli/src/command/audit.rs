@@ -1,0 +1,90 @@
+//! `caracal audit`: search and verify.
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::args::{Audit, Common, Search};
+use crate::outcome::{Exit, Failure, Outcome, Printer};
+use crate::stack::connection::Connection;
+
+pub(crate) async fn run(common: &Common, command: &Audit) -> Outcome<()> {
+    let printer = Printer { json: common.json };
+    match command {
+        Audit::Search(arguments) => search(common, arguments, printer).await,
+        Audit::Verify { zone } => verify(common, zone.as_deref(), printer).await,
+    }
+}
+
+async fn search(common: &Common, arguments: &Search, printer: Printer) -> Outcome<()> {
+    let stack = Connection::open(common)?;
+    let mut query = Vec::new();
+    let given = [
+        ("request_id", &arguments.request_id),
+        ("decision_id", &arguments.decision_id),
+        ("code", &arguments.code),
+    ];
+    for (name, value) in given {
+        if let Some(value) = value {
+            query.push((name, value.clone()));
+        }
+    }
+    if let Some(since) = &arguments.since {
+        query.push(("since", moment(since)?.to_string()));
+    }
+    for event in stack.search(arguments.zone.as_deref(), &query).await? {
+        printer.document(&event, || line(&event))?;
+    }
+    Ok(())
+}
+
+async fn verify(common: &Common, zone: Option<&str>, printer: Printer) -> Outcome<()> {
+    let stack = Connection::open(common)?;
+    let body = zone.map_or_else(|| json!({}), |zone| json!({ "zone": zone }));
+    let answer = stack.audit.json(Method::POST, "/v1/verify", &stack.audit_token, Some(&body)).await?;
+    let report = answer.accepted("verifying the ledger")?;
+    if report.get("ok").and_then(Value::as_bool) == Some(true) {
+        printer.document(&report, || summary(&report))?;
+        return Ok(());
+    }
+    let message = format!("tampering found\n{}", summary(&report));
+    let failure = Failure::new(Exit::Tampered, "tampered", message);
+    Err(if printer.json { failure.with_report(report) } else { failure })
+}
+
+/// A time, or a span before now.
+fn moment(text: &str) -> Outcome<Timestamp> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let ago: SignedDuration = text.parse().map_err(|_| {
+        Failure::new(Exit::Usage, "usage", format!("`{text}` is neither an RFC 3339 time nor a span such as 15m"))
+    })?;
+    let now = chassis::clock::Clock::now(&chassis::clock::SystemClock::new());
+    now.checked_sub(ago).map_err(|error| Failure::new(Exit::Usage, "usage", error.to_string()))
+}
+
+/// An event on one line.
+fn line(event: &Value) -> String {
+    let word = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let seq = event.get("seq").map(Value::to_string).unwrap_or_default();
+    let words = ["at", "kind", "decision", "code", "decision_id", "resource"].map(word);
+    format!("{seq:>8}  {}", words.join("  "))
+}
+
+/// A verification for people.
+fn summary(report: &Value) -> String {
+    let mut lines = Vec::new();
+    for zone in report.get("zones").and_then(Value::as_array).into_iter().flatten() {
+        let name = zone.get("zone").and_then(Value::as_str).unwrap_or("?");
+        let events = zone.get("events").and_then(Value::as_u64).unwrap_or(0);
+        let findings = zone.get("findings").and_then(Value::as_array).cloned().unwrap_or_default();
+        lines.push(format!("{name}: {events} events, {} findings", findings.len()));
+        for finding in findings {
+            let seq = finding.get("seq").map(Value::to_string).unwrap_or_default();
+            let what = finding.get("what").and_then(Value::as_str).unwrap_or("?");
+            lines.push(format!("  seq {seq}: {what}"));
+        }
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,104 @@
+//! `caracal status`.
+
+use serde_json::{Value, json};
+
+use crate::args::{Common, Status};
+use crate::http::Client;
+use crate::outcome::{Exit, Failure, Outcome, Printer};
+use crate::stack::home::Home;
+use crate::stack::ports::Ports;
+use crate::stack::sample::{self, Sample};
+use crate::stack::secrets;
+use crate::stack::state::State;
+
+/// What runs in a whole stack.
+pub(crate) const PROCESSES: [&str; 8] =
+    ["postgres", "valkey", "coordinator", "sts", "audit", "ext-authz", "upstream", "envoy"];
+
+pub(crate) async fn run(common: &Common, arguments: &Status) -> Outcome<()> {
+    let printer = Printer { json: common.json };
+    let home = Home::locate(common.home.as_deref())?;
+    let report = report(&home).await?;
+    let ready = report.get("ready").and_then(Value::as_bool) == Some(true);
+    if arguments.ready && !ready {
+        let failure = Failure::new(Exit::Failed, "not_ready", "the stack is not ready");
+        return Err(failure.with_report(report));
+    }
+    printer.document(&report, || text(&report))?;
+    Ok(())
+}
+
+/// The status document of the contract.
+pub(crate) async fn report(home: &Home) -> Outcome<Value> {
+    let state = State::read(home)?;
+    let running = state.as_ref().is_some_and(State::alive);
+    let ports = state.as_ref().map_or_else(Ports::default, |state| state.ports);
+    let processes: Vec<Value> = state
+        .iter()
+        .flat_map(|state| &state.processes)
+        .map(|process| json!({ "name": process.name, "pid": process.pid, "restarts": process.restarts }))
+        .collect();
+    let provisioned = Sample::read(home)?.is_some();
+    let ready = running && provisioned && processes.len() == PROCESSES.len() && services_ready(home, ports).await;
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let file = |relative: &str| home.data(relative).display().to_string();
+    Ok(json!({
+        "ready": ready,
+        "home": home.dir().display().to_string(),
+        "endpoints": {
+            "envoy": url(ports.envoy()),
+            "envoy_admin": url(ports.envoy_admin()),
+            "sts": url(ports.sts()),
+            "coordinator": url(ports.coordinator()),
+            "ext_authz": url(ports.ext_authz()),
+            "ext_authz_http": Value::Null,
+            "audit": url(ports.audit()),
+            "upstream": url(ports.upstream()),
+        },
+        "processes": processes,
+        "zone": sample::ZONE,
+        "sample": Sample::requests(),
+        "database_url_file": file(secrets::SUPERUSER_URL),
+        "redis_url_file": file(secrets::REDIS_URL),
+        "admin_token_file": file(secrets::ADMIN_TOKEN),
+        "version": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+/// Whether every service and Envoy say that they are ready.
+pub(crate) async fn services_ready(home: &Home, ports: Ports) -> bool {
+    let Ok(token) = home.secret(secrets::METRICS_TOKEN) else { return false };
+    let probes = [
+        (ports.sts_ops(), "/ready"),
+        (ports.coordinator_ops(), "/ready"),
+        (ports.audit_ops(), "/ready"),
+        (ports.ext_authz_ops(), "/ready"),
+        (ports.envoy_admin(), "/ready"),
+        (ports.upstream(), "/"),
+    ];
+    for (port, path) in probes {
+        let Ok(client) = Client::new(port) else { return false };
+        if !client.ready(path, Some(&token)).await {
+            return false;
+        }
+    }
+    true
+}
+
+fn text(report: &Value) -> String {
+    let mut lines = Vec::new();
+    let ready = report.get("ready").and_then(Value::as_bool) == Some(true);
+    let home = report.get("home").and_then(Value::as_str).unwrap_or("?");
+    lines.push(format!("{} in {home}", if ready { "ready" } else { "not ready" }));
+    for (name, url) in report.get("endpoints").and_then(Value::as_object).into_iter().flatten() {
+        if let Some(url) = url.as_str() {
+            lines.push(format!("  {name:14} {url}"));
+        }
+    }
+    for process in report.get("processes").and_then(Value::as_array).into_iter().flatten() {
+        let name = process.get("name").and_then(Value::as_str).unwrap_or("?");
+        let number = |field: &str| process.get(field).and_then(Value::as_i64).unwrap_or(0);
+        lines.push(format!("  {name:14} pid {}, restarted {} times", number("pid"), number("restarts")));
+    }
+    lines.join("\n")
+}
