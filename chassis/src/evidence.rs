@@ -88,20 +88,21 @@ impl Metrics {
 
 impl Shipper {
     /// Ships `journal`; believes cursors of `trusted` producers.
-    pub fn new(
-        journal: Journal,
-        client: Client,
-        trusted: Producers,
-        clock: Clock,
-        registry: &Registry,
-    ) -> Self {
+    pub fn new(journal: Journal, client: Client, trusted: Producers, clock: Clock) -> Self {
         Self {
             journal,
             client,
             trusted,
             clock,
-            metrics: Metrics::new(registry),
+            metrics: Metrics::default(),
         }
+    }
+
+    /// Counts in `registry`.
+    #[must_use]
+    pub fn counted(mut self, registry: &Registry) -> Self {
+        self.metrics = Metrics::new(registry);
+        self
     }
 
     /// Runs as tasks of the lifecycle until the soft token; then gives what is left a moment to leave. Nothing is lost

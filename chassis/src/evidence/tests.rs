@@ -59,8 +59,8 @@ impl Stand {
             self.client.clone(),
             trusted(&audit(), "audit", &[CURSOR]),
             self.clock.clone().into(),
-            &Registry::new("test"),
-        );
+        )
+        .counted(&Registry::new("test"));
         self.stop = Some(soft.clone().drop_guard());
         self.lifecycle.tracker().spawn(shipper.run(soft));
     }
