@@ -14,7 +14,11 @@ pub(crate) fn demo(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     println!("up after {:.0} s", started.elapsed().as_secs_f64());
     let home = home(arguments);
     cmd!(shell, "{caracal} demo {home...}").run()?;
-    println!("demo after {:.0} s; the stack keeps running: `{} down` ends it", started.elapsed().as_secs_f64(), caracal.display());
+    println!(
+        "demo after {:.0} s; the stack keeps running: `{} down` ends it",
+        started.elapsed().as_secs_f64(),
+        caracal.display()
+    );
     Ok(())
 }
 
@@ -28,13 +32,18 @@ pub(crate) fn up(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
 /// Builds in release and runs the load driver; its arguments are passed on.
 pub(crate) fn bench(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     build(shell)?;
-    cmd!(shell, "cargo run --locked --release -p bench -- {arguments...}").run()?;
+    cmd!(
+        shell,
+        "cargo run --locked --release -p bench -- {arguments...}"
+    )
+    .run()?;
     Ok(())
 }
 
 fn build(shell: &Shell) -> anyhow::Result<PathBuf> {
     cmd!(shell, "cargo build --locked --release -p cli").run()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| crate::root().join("target"), PathBuf::from);
     let caracal = target.join("release/caracal");
     if !caracal.exists() {
         bail!("the build left no {}", caracal.display());

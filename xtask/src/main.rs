@@ -30,19 +30,71 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
-    Command { name: "ci", does: "fmt, lint, purity, tidy, wasm, test: in this order, stopping at the first failure", run: steps::ci },
-    Command { name: "fmt", does: "check formatting (`fmt --fix` writes it)", run: steps::fmt },
-    Command { name: "lint", does: "clippy over everything, warnings denied", run: steps::lint },
-    Command { name: "purity", does: "check that the pure crates build where time and files do not exist", run: steps::purity },
-    Command { name: "tidy", does: "check the rules of the house: dependencies, sources, migrations, documents", run: tidy::run },
-    Command { name: "wasm", does: "build the wasm modules, print size and imports, refuse a new import", run: wasm::run },
-    Command { name: "test", does: "start PostgreSQL and Valkey, run all tests (`test FILTER` runs some)", run: test::run },
-    Command { name: "sqlx", does: "refresh the committed descriptions of SQL queries", run: generate::sqlx },
-    Command { name: "gen", does: "regenerate docs/errors.md, the OpenAPI documents and the migrations' checksums", run: generate::run },
-    Command { name: "demo", does: "build `caracal`, `caracal up`, `caracal demo` (arguments after `--` go to `up`)", run: demo::demo },
-    Command { name: "up", does: "build `caracal`, `caracal up`", run: demo::up },
-    Command { name: "supply", does: "advisories, licences, bans and sources (needs cargo-deny and cargo-audit)", run: supply::run },
-    Command { name: "bench", does: "build in release and run the benchmarks against a real stack", run: demo::bench },
+    Command {
+        name: "ci",
+        does: "fmt, lint, purity, tidy, wasm, test: in this order, stopping at the first failure",
+        run: steps::ci,
+    },
+    Command {
+        name: "fmt",
+        does: "check formatting (`fmt --fix` writes it)",
+        run: steps::fmt,
+    },
+    Command {
+        name: "lint",
+        does: "clippy over everything, warnings denied",
+        run: steps::lint,
+    },
+    Command {
+        name: "purity",
+        does: "check that the pure crates build where time and files do not exist",
+        run: steps::purity,
+    },
+    Command {
+        name: "tidy",
+        does: "check the rules of the house: dependencies, sources, migrations, documents",
+        run: tidy::run,
+    },
+    Command {
+        name: "wasm",
+        does: "build the wasm modules, print size and imports, refuse a new import",
+        run: wasm::run,
+    },
+    Command {
+        name: "test",
+        does: "start PostgreSQL and Valkey, run all tests (`test FILTER` runs some)",
+        run: test::run,
+    },
+    Command {
+        name: "sqlx",
+        does: "refresh the committed descriptions of SQL queries",
+        run: generate::sqlx,
+    },
+    Command {
+        name: "gen",
+        does: "regenerate docs/errors.md, the OpenAPI documents and the migrations' checksums",
+        run: generate::run,
+    },
+    Command {
+        name: "demo",
+        does: "build `caracal`, `caracal up`, `caracal demo` (arguments after `--` go to `up`)",
+        run: demo::demo,
+    },
+    Command {
+        name: "up",
+        does: "build `caracal`, `caracal up`",
+        run: demo::up,
+    },
+    Command {
+        name: "supply",
+        does: "advisories, licences, bans and sources (needs cargo-deny and cargo-audit)",
+        run: supply::run,
+    },
+    Command {
+        name: "bench",
+        does: "build in release and run the benchmarks against a real stack",
+        run: demo::bench,
+    },
 ];
 
 fn main() -> ExitCode {

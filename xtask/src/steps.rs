@@ -52,7 +52,11 @@ pub(crate) fn fmt(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
 
 /// Clippy over all targets.
 pub(crate) fn lint(shell: &Shell, _: &[String]) -> anyhow::Result<()> {
-    cmd!(shell, "cargo clippy --locked --workspace --all-targets --all-features -- -D warnings").run()?;
+    cmd!(
+        shell,
+        "cargo clippy --locked --workspace --all-targets --all-features -- -D warnings"
+    )
+    .run()?;
     Ok(())
 }
 
@@ -61,7 +65,11 @@ pub(crate) fn purity(shell: &Shell, _: &[String]) -> anyhow::Result<()> {
     targets(shell)?;
     for target in TARGETS {
         let [mandate, policy, ledger] = PURE;
-        cmd!(shell, "cargo check --locked --quiet --target {target} -p {mandate} -p {policy} -p {ledger}").run()?;
+        cmd!(
+            shell,
+            "cargo check --locked --quiet --target {target} -p {mandate} -p {policy} -p {ledger}"
+        )
+        .run()?;
         println!("{target}: {mandate}, {policy}, {ledger}");
     }
     Ok(())

@@ -12,5 +12,7 @@ pub(crate) fn run(shell: &Shell, _: &[String]) -> anyhow::Result<()> {
         Some(database) => cmd!(shell, "cargo audit --db {database} --no-fetch"),
         None => cmd!(shell, "cargo audit"),
     };
-    audit.run().context("running cargo-audit; `cargo install --locked cargo-audit` if it is missing")
+    audit
+        .run()
+        .context("running cargo-audit; `cargo install --locked cargo-audit` if it is missing")
 }

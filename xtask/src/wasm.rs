@@ -25,11 +25,20 @@ const MODULES: &[Module] = &[Module {
 pub(crate) fn run(shell: &Shell, _: &[String]) -> anyhow::Result<()> {
     steps::targets(shell)?;
     for module in MODULES {
-        let Module { package, target, .. } = module;
-        cmd!(shell, "cargo build --locked --quiet --release --target {target} -p {package}").run()?;
+        let Module {
+            package, target, ..
+        } = module;
+        cmd!(
+            shell,
+            "cargo build --locked --quiet --release --target {target} -p {package}"
+        )
+        .run()?;
         let root = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| crate::root().join("target"), std::path::PathBuf::from);
-        let path = root.join(target).join("release").join(format!("{}.wasm", package.replace('-', "_")));
+        let path = root
+            .join(target)
+            .join("release")
+            .join(format!("{}.wasm", package.replace('-', "_")));
         let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         check(module, &bytes)?;
     }
@@ -39,12 +48,25 @@ pub(crate) fn run(shell: &Shell, _: &[String]) -> anyhow::Result<()> {
 fn check(module: &Module, bytes: &[u8]) -> anyhow::Result<()> {
     let kib = bytes.len().div_ceil(1024);
     let imports = imports(bytes)?;
-    println!("{}: {kib} KiB of {}, imports {imports:?}", module.package, module.max_kib);
+    println!(
+        "{}: {kib} KiB of {}, imports {imports:?}",
+        module.package, module.max_kib
+    );
     if kib > module.max_kib {
-        bail!("{} is {kib} KiB, above its budget of {}", module.package, module.max_kib);
+        bail!(
+            "{} is {kib} KiB, above its budget of {}",
+            module.package,
+            module.max_kib
+        );
     }
-    if let Some(new) = imports.iter().find(|import| !module.imports.contains(&import.as_str())) {
-        bail!("{} imports `{new}`, which is not on its list in xtask/src/wasm.rs", module.package);
+    if let Some(new) = imports
+        .iter()
+        .find(|import| !module.imports.contains(&import.as_str()))
+    {
+        bail!(
+            "{} imports `{new}`, which is not on its list in xtask/src/wasm.rs",
+            module.package
+        );
     }
     Ok(())
 }

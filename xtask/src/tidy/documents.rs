@@ -3,7 +3,13 @@
 use super::{Finding, Tree};
 
 /// Documents whose `` `path::to::test` `` and `` `folder/` `` references are followed.
-const DOCUMENTS: &[&str] = &["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", "docs/threat-model.md", "ext-authz/README.md"];
+const DOCUMENTS: &[&str] = &[
+    "ARCHITECTURE.md",
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/threat-model.md",
+    "ext-authz/README.md",
+];
 
 pub(super) fn references(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -38,9 +44,15 @@ fn missing(tree: &Tree, name: &str) -> Option<String> {
         });
         return (!found).then(|| format!("no test `{function}` below {path}"));
     }
-    let looks_like_a_path = name.contains('/') && name.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+    let looks_like_a_path = name.contains('/')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
     let relative = looks_like_a_path && !name.starts_with('/') && !name.starts_with("./");
     let first = name.split('/').next().unwrap_or_default();
-    let ours = tree.files.iter().any(|source| source.path.starts_with(&format!("{first}/")));
+    let ours = tree
+        .files
+        .iter()
+        .any(|source| source.path.starts_with(&format!("{first}/")));
     (relative && ours && !tree.root.join(name).exists()).then(|| format!("`{name}` does not exist"))
 }

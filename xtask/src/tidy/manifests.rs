@@ -12,14 +12,48 @@ const PURE: &[(&str, &[&str])] = &[
     (
         "mandate",
         &[
-            "base64", "ed25519-dalek", "hashbrown", "jiff", "p256", "serde", "serde_json", "sha2", "subtle", "thiserror", "uuid",
+            "base64",
+            "ed25519-dalek",
+            "hashbrown",
+            "jiff",
+            "p256",
+            "serde",
+            "serde_json",
+            "sha2",
+            "subtle",
+            "thiserror",
+            "uuid",
         ],
     ),
     (
         "policy",
-        &["foldhash", "hashbrown", "jiff", "mandate", "regorus", "serde", "serde_json", "sha2", "thiserror", "uuid"],
+        &[
+            "foldhash",
+            "hashbrown",
+            "jiff",
+            "mandate",
+            "regorus",
+            "serde",
+            "serde_json",
+            "sha2",
+            "thiserror",
+            "uuid",
+        ],
     ),
-    ("ledger", &["ed25519-dalek", "hmac", "jiff", "mandate", "sha2", "subtle", "thiserror", "uuid", "zeroize"]),
+    (
+        "ledger",
+        &[
+            "ed25519-dalek",
+            "hmac",
+            "jiff",
+            "mandate",
+            "sha2",
+            "subtle",
+            "thiserror",
+            "uuid",
+            "zeroize",
+        ],
+    ),
 ];
 
 /// What each crate of ours may depend on among ours, normal dependencies.
@@ -29,9 +63,15 @@ const INWARDS: &[(&str, &[&str])] = &[
     ("ledger", &["mandate"]),
     ("wire", &["mandate", "policy", "ledger"]),
     ("chassis", &["mandate", "policy", "ledger", "wire"]),
-    ("ext-authz", &["mandate", "policy", "ledger", "wire", "chassis"]),
+    (
+        "ext-authz",
+        &["mandate", "policy", "ledger", "wire", "chassis"],
+    ),
     ("sts", &["mandate", "policy", "ledger", "wire", "chassis"]),
-    ("coordinator", &["mandate", "policy", "ledger", "wire", "chassis"]),
+    (
+        "coordinator",
+        &["mandate", "policy", "ledger", "wire", "chassis"],
+    ),
     ("audit", &["mandate", "policy", "ledger", "wire", "chassis"]),
     ("migrations", &[]),
     ("engines", &[]),
@@ -39,11 +79,32 @@ const INWARDS: &[(&str, &[&str])] = &[
     ("xtask", &["engines"]),
 ];
 
-const BANNED: &[&str] = &["openssl", "openssl-sys", "native-tls", "prometheus", "dashmap", "lazy_static", "once_cell_try"];
+const BANNED: &[&str] = &[
+    "openssl",
+    "openssl-sys",
+    "native-tls",
+    "prometheus",
+    "dashmap",
+];
 
 const LICENCES: &[&str] = &[
-    "MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib",
-    "CC0-1.0", "Unlicense", "0BSD", "MPL-2.0", "OpenSSL", "BSL-1.0", "MIT-0", "CDLA-Permissive-2.0", "BlueOak-1.0.0",
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Unicode-3.0",
+    "Zlib",
+    "CC0-1.0",
+    "Unlicense",
+    "0BSD",
+    "MPL-2.0",
+    "OpenSSL",
+    "BSL-1.0",
+    "MIT-0",
+    "CDLA-Permissive-2.0",
+    "BlueOak-1.0.0",
     "LGPL-2.1-or-later",
 ];
 
@@ -63,12 +124,20 @@ pub(super) fn pure_allow_list(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
 }
 
 pub(super) fn direction(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
-    let ours: Vec<String> = tree.metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect();
+    let ours: Vec<String> = tree
+        .metadata
+        .workspace_packages()
+        .iter()
+        .map(|package| package.name.to_string())
+        .collect();
     let mut findings = Vec::new();
     for (name, allowed) in INWARDS {
         for dependency in normal(package(tree, name)?) {
             if ours.iter().any(|our| our == dependency) && !allowed.contains(&dependency) {
-                findings.push(Finding::new(*name, format!("may not depend on `{dependency}`")));
+                findings.push(Finding::new(
+                    *name,
+                    format!("may not depend on `{dependency}`"),
+                ));
             }
         }
     }
@@ -80,36 +149,57 @@ pub(super) fn lints(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     for package in tree.metadata.workspace_packages() {
         let text = std::fs::read_to_string(&package.manifest_path)
             .with_context(|| format!("reading {}", package.manifest_path))?;
-        let manifest: toml::Table = text.parse().with_context(|| format!("parsing {}", package.manifest_path))?;
+        let manifest: toml::Table = text
+            .parse()
+            .with_context(|| format!("parsing {}", package.manifest_path))?;
         let taken = manifest
             .get("lints")
             .and_then(|lints| lints.get("workspace"))
             .and_then(toml::Value::as_bool);
         if taken != Some(true) {
-            findings.push(Finding::new(package.name.as_str(), "its manifest lacks `[lints] workspace = true`"));
+            findings.push(Finding::new(
+                package.name.as_str(),
+                "its manifest lacks `[lints] workspace = true`",
+            ));
         }
     }
     Ok(findings)
 }
 
 pub(super) fn bans_and_duplicates(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
-    let listed = std::fs::read_to_string(tree.root.join(DUPLICATES)).context("reading the list of duplicates")?;
-    let listed: Vec<&str> = listed.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    let listed = std::fs::read_to_string(tree.root.join(DUPLICATES))
+        .context("reading the list of duplicates")?;
+    let listed: Vec<&str> = listed
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .collect();
     let mut versions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut findings = Vec::new();
     for package in &tree.metadata.packages {
-        versions.entry(package.name.as_str()).or_default().push(package.version.to_string());
+        versions
+            .entry(package.name.as_str())
+            .or_default()
+            .push(package.version.to_string());
         if BANNED.contains(&package.name.as_str()) {
-            findings.push(Finding::new("Cargo.lock", format!("`{}` is banned", package.name)));
+            findings.push(Finding::new(
+                "Cargo.lock",
+                format!("`{}` is banned", package.name),
+            ));
         }
     }
     for (name, versions) in &versions {
         let known = listed.contains(name);
         if versions.len() > 1 && !known {
-            findings.push(Finding::new(DUPLICATES, format!("`{name}` has versions {}", versions.join(", "))));
+            findings.push(Finding::new(
+                DUPLICATES,
+                format!("`{name}` has versions {}", versions.join(", ")),
+            ));
         }
         if versions.len() == 1 && known {
-            findings.push(Finding::new(DUPLICATES, format!("`{name}` has one version; delete its line")));
+            findings.push(Finding::new(
+                DUPLICATES,
+                format!("`{name}` has one version; delete its line"),
+            ));
         }
     }
     Ok(findings)
@@ -120,13 +210,19 @@ pub(super) fn licences_and_sources(tree: &Tree) -> anyhow::Result<Vec<Finding>> 
     for package in &tree.metadata.packages {
         match package.license.as_deref() {
             Some(licence) if known_licence(licence) => {}
-            Some(licence) => findings.push(Finding::new(package.name.as_str(), format!("licence `{licence}`"))),
+            Some(licence) => findings.push(Finding::new(
+                package.name.as_str(),
+                format!("licence `{licence}`"),
+            )),
             None => findings.push(Finding::new(package.name.as_str(), "names no licence")),
         }
         if let Some(source) = &package.source
             && !source.is_crates_io()
         {
-            findings.push(Finding::new(package.name.as_str(), format!("comes from {source}")));
+            findings.push(Finding::new(
+                package.name.as_str(),
+                format!("comes from {source}"),
+            ));
         }
     }
     Ok(findings)
@@ -135,7 +231,9 @@ pub(super) fn licences_and_sources(tree: &Tree) -> anyhow::Result<Vec<Finding>> 
 /// Whether an SPDX expression can be met with known licences: one side of each `OR`, all of each `AND`.
 fn known_licence(expression: &str) -> bool {
     let plain = expression.replace(['(', ')'], " ").replace('/', " OR ");
-    plain.split(" AND ").all(|all| all.split(" OR ").any(|one| LICENCES.contains(&one.trim())))
+    plain
+        .split(" AND ")
+        .all(|all| all.split(" OR ").any(|one| LICENCES.contains(&one.trim())))
 }
 
 fn package<'a>(tree: &'a Tree, name: &str) -> anyhow::Result<&'a Package> {

@@ -11,7 +11,8 @@ use super::{Finding, Tree};
 const SUMS: &str = "migrations/sql/SHA256SUMS";
 
 pub(super) fn checksums(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
-    let listed = std::fs::read_to_string(tree.root.join(SUMS)).with_context(|| format!("reading {SUMS}"))?;
+    let listed =
+        std::fs::read_to_string(tree.root.join(SUMS)).with_context(|| format!("reading {SUMS}"))?;
     let listed: BTreeMap<&str, &str> = listed
         .lines()
         .filter_map(|line| line.split_once("  "))
@@ -21,9 +22,15 @@ pub(super) fn checksums(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (name, sum) in &present {
         match listed.get(name.as_str()) {
-            None => findings.push(Finding::new(SUMS, format!("does not list {name}; `cargo xtask gen` adds it"))),
+            None => findings.push(Finding::new(
+                SUMS,
+                format!("does not list {name}; `cargo xtask gen` adds it"),
+            )),
             Some(known) if known != sum => {
-                findings.push(Finding::new(format!("migrations/sql/{name}"), "was changed after it was listed; add a new migration"));
+                findings.push(Finding::new(
+                    format!("migrations/sql/{name}"),
+                    "was changed after it was listed; add a new migration",
+                ));
             }
             Some(_) => {}
         }
@@ -60,10 +67,16 @@ fn sums(root: &std::path::Path) -> anyhow::Result<BTreeMap<String, String>> {
             for byte in Sha256::digest(std::fs::read(&path)?) {
                 write!(sum, "{byte:02x}")?;
             }
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             found.insert(name, sum);
         }
     }
-    anyhow::ensure!(!found.is_empty(), "migrations/sql holds no migration: nothing was examined");
+    anyhow::ensure!(
+        !found.is_empty(),
+        "migrations/sql holds no migration: nothing was examined"
+    );
     Ok(found)
 }

@@ -23,9 +23,18 @@ pub(super) fn forbid_unsafe(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     for package in tree.metadata.workspace_packages() {
         for target in &package.targets {
             let library_or_binary = target.is_lib() || target.is_bin() || target.is_cdylib();
-            let root = target.src_path.strip_prefix(&tree.root).map_or_else(|_| target.src_path.as_str(), |path| path.as_str());
-            let Some(source) = tree.files.iter().find(|source| source.path == root) else { continue };
-            let expected = if root.starts_with("filter-wasm/") { "unsafe_code" } else { "#![forbid(unsafe_code)]" };
+            let root = target
+                .src_path
+                .strip_prefix(&tree.root)
+                .map_or_else(|_| target.src_path.as_str(), |path| path.as_str());
+            let Some(source) = tree.files.iter().find(|source| source.path == root) else {
+                continue;
+            };
+            let expected = if root.starts_with("filter-wasm/") {
+                "unsafe_code"
+            } else {
+                "#![forbid(unsafe_code)]"
+            };
             if library_or_binary && !source.text.contains(expected) {
                 findings.push(Finding::new(root, format!("lacks `{expected}`")));
             }
@@ -35,29 +44,57 @@ pub(super) fn forbid_unsafe(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
 }
 
 pub(super) fn proxy_wasm(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
-    const ALLOWED: [&str; 3] =
-        ["filter-wasm/src/abi.rs", "filter-wasm/src/host.rs", "filter-wasm/src/hostcall.rs"];
-    Ok(lines(tree, |source| !ALLOWED.contains(&source.path.as_str()) && !source.path.starts_with("xtask/"))
-        .filter(|(_, _, line)| line.contains("proxy_wasm::") || line.contains("use proxy_wasm"))
-        .map(|(source, number, _)| at(source, number, "names proxy_wasm"))
-        .collect())
+    const ALLOWED: [&str; 3] = [
+        "filter-wasm/src/abi.rs",
+        "filter-wasm/src/host.rs",
+        "filter-wasm/src/hostcall.rs",
+    ];
+    Ok(lines(tree, |source| {
+        !ALLOWED.contains(&source.path.as_str()) && !source.path.starts_with("xtask/")
+    })
+    .filter(|(_, _, line)| line.contains("proxy_wasm::") || line.contains("use proxy_wasm"))
+    .map(|(source, number, _)| at(source, number, "names proxy_wasm"))
+    .collect())
 }
 
 pub(super) fn environment(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     let applies = |source: &Source| {
-        !source.is_apart() && !ENVIRONMENT.iter().any(|folder| source.path.starts_with(folder))
+        !source.is_apart()
+            && !ENVIRONMENT
+                .iter()
+                .any(|folder| source.path.starts_with(folder))
     };
     Ok(lines(tree, applies)
         .filter(|(_, _, line)| line.contains("std::env") || line.contains("env::var"))
-        .map(|(source, number, _)| at(source, number, "reads the environment; take it from chassis::config"))
+        .map(|(source, number, _)| {
+            at(
+                source,
+                number,
+                "reads the environment; take it from chassis::config",
+            )
+        })
         .collect())
 }
 
 pub(super) fn sql(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
-    const SERVICES: [&str; 5] = ["sts/src/", "coordinator/src/", "audit/src/", "ext-authz/src/", "chassis/src/"];
-    const AMBIENT: [&str; 5] = ["now()", "clock_timestamp()", "current_timestamp", "gen_random_uuid()", "uuidv7()"];
+    const SERVICES: [&str; 5] = [
+        "sts/src/",
+        "coordinator/src/",
+        "audit/src/",
+        "ext-authz/src/",
+        "chassis/src/",
+    ];
+    const AMBIENT: [&str; 5] = [
+        "now()",
+        "clock_timestamp()",
+        "current_timestamp",
+        "gen_random_uuid()",
+        "uuidv7()",
+    ];
     let applies = |source: &Source| {
-        SERVICES.iter().any(|service| source.path.starts_with(service))
+        SERVICES
+            .iter()
+            .any(|service| source.path.starts_with(service))
             && !source.is_apart()
             && !DATABASE_CLOCK.contains(&source.path.as_str())
     };
@@ -80,16 +117,20 @@ fn sql_call(line: &str, function: &str) -> bool {
 }
 
 pub(super) fn permit(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
-    Ok(lines(tree, |source| source.path != "policy/src/permit.rs" && !source.path.starts_with("xtask/"))
-        .filter(|(_, _, line)| {
-            let line = line.trim_start();
-            line.contains("Permit {")
-                && !["impl", "pub struct", "struct", "//", "pub fn", "fn"].iter().any(|start| line.starts_with(start))
-                && !line.contains("-> Permit {")
-                && !line.contains("for Permit {")
-        })
-        .map(|(source, number, _)| at(source, number, "makes or opens a Permit"))
-        .collect())
+    Ok(lines(tree, |source| {
+        source.path != "policy/src/permit.rs" && !source.path.starts_with("xtask/")
+    })
+    .filter(|(_, _, line)| {
+        let line = line.trim_start();
+        line.contains("Permit {")
+            && !["impl", "pub struct", "struct", "//", "pub fn", "fn"]
+                .iter()
+                .any(|start| line.starts_with(start))
+            && !line.contains("-> Permit {")
+            && !line.contains("for Permit {")
+    })
+    .map(|(source, number, _)| at(source, number, "makes or opens a Permit"))
+    .collect())
 }
 
 pub(super) fn size_and_todos(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
@@ -97,12 +138,19 @@ pub(super) fn size_and_todos(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     for source in tree.files.iter().filter(|source| source.is_rust()) {
         let count = source.product_lines().count();
         if count > MAX_LINES && !source.is_apart() {
-            findings.push(Finding::new(&source.path, format!("{count} lines; split it by idea")));
+            findings.push(Finding::new(
+                &source.path,
+                format!("{count} lines; split it by idea"),
+            ));
         }
         for (number, line) in source.text.lines().enumerate() {
             let todo = concat!("TO", "DO");
             if line.contains(todo) && !line.contains(&format!("{todo}(#")) {
-                findings.push(at(source, number.saturating_add(1), "write the issue behind it: (#12)"));
+                findings.push(at(
+                    source,
+                    number.saturating_add(1),
+                    "write the issue behind it: (#12)",
+                ));
             }
         }
     }
@@ -117,7 +165,11 @@ fn lines<'a>(
         .iter()
         .filter(|source| source.is_rust())
         .filter(move |source| applies(source))
-        .flat_map(|source| source.product_lines().map(move |(number, line)| (source, number, line)))
+        .flat_map(|source| {
+            source
+                .product_lines()
+                .map(move |(number, line)| (source, number, line))
+        })
 }
 
 fn at(source: &Source, number: usize, what: &str) -> Finding {
