@@ -43,27 +43,61 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
     let stack = Stack::start(&Options::default());
     let ours = u32::try_from(stack.pid("ext-authz").as_raw_nonzero().get())?;
     let noop_port = free_port()?;
-    let mut noop = Command::new(std::env::current_exe()?).args(["--serve-noop", &noop_port.to_string()]).spawn()?;
+    let mut noop = Command::new(std::env::current_exe()?)
+        .args(["--serve-noop", &noop_port.to_string()])
+        .spawn()?;
     let folder = tempfile::tempdir()?;
     let attachment = attachment(&stack)?;
     let mut variants = vec![
-        variant("plain", &Authorizer::Nobody, None, &attachment, folder.path())?,
-        variant("noop_check", &Authorizer::Port(noop_port), Some(noop.id()), &attachment, folder.path())?,
-        variant("ext_authz", &Authorizer::Port(revocation::port(&stack, "ext_authz")?), Some(ours), &attachment, folder.path())?,
+        variant(
+            "plain",
+            &Authorizer::Nobody,
+            None,
+            &attachment,
+            folder.path(),
+        )?,
+        variant(
+            "noop_check",
+            &Authorizer::Port(noop_port),
+            Some(noop.id()),
+            &attachment,
+            folder.path(),
+        )?,
+        variant(
+            "ext_authz",
+            &Authorizer::Port(revocation::port(&stack, "ext_authz")?),
+            Some(ours),
+            &attachment,
+            folder.path(),
+        )?,
     ];
     let minted = stack.mint_sample();
     let allow = stack.sample("allow");
     let text = |name: &str| allow[name].as_str().unwrap_or_default();
-    let request =
-        load::request(text("method"), text("host"), text("path"), minted["mandate"].as_str().context("a mandate")?);
+    let request = load::request(
+        text("method"),
+        text("host"),
+        text("path"),
+        minted["mandate"].as_str().context("a mandate")?,
+    );
     for variant in &variants {
         wait_for(variant.port, &request).await?;
-        load::run(variant.port, &request, CONNECTIONS, Duration::from_secs(1), 200).await?;
+        load::run(
+            variant.port,
+            &request,
+            CONNECTIONS,
+            Duration::from_secs(1),
+            200,
+        )
+        .await?;
     }
     for round in 0..ROUNDS {
         for variant in &mut variants {
             let measured = measure(variant, &request).await?;
-            println!("round {round} {:12} {:8.0}/s", variant.name, measured.per_second);
+            println!(
+                "round {round} {:12} {:8.0}/s",
+                variant.name, measured.per_second
+            );
             variant.rounds.push(measured);
         }
     }
@@ -83,20 +117,40 @@ fn variant(
 ) -> anyhow::Result<Variant> {
     let (port, admin) = (free_port()?, free_port()?);
     let file = folder.join(format!("{name}.json"));
-    std::fs::write(&file, serde_json::to_vec_pretty(&bootstrap(port, admin, authorizer, attachment))?)?;
+    std::fs::write(
+        &file,
+        serde_json::to_vec_pretty(&bootstrap(port, admin, authorizer, attachment))?,
+    )?;
     let tools = engines::install()?;
     let envoy = Command::new(&tools.envoy)
         .arg("-c")
         .arg(&file)
-        .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"])
+        .args([
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--log-level",
+            "error",
+        ])
         .stdout(Stdio::null())
         .spawn()
         .context("starting Envoy")?;
-    Ok(Variant { name, port, envoy, authorizer: pid, rounds: Vec::new() })
+    Ok(Variant {
+        name,
+        port,
+        envoy,
+        authorizer: pid,
+        rounds: Vec::new(),
+    })
 }
 
 async fn measure(variant: &Variant, request: &[u8]) -> anyhow::Result<Measured> {
-    let cpu = || (machine::cpu_us(variant.envoy.id()), variant.authorizer.map_or(0, machine::cpu_us));
+    let cpu = || {
+        (
+            machine::cpu_us(variant.envoy.id()),
+            variant.authorizer.map_or(0, machine::cpu_us),
+        )
+    };
     let before = cpu();
     let round = load::run(variant.port, request, CONNECTIONS, ROUND, 200).await?;
     let after = cpu();
@@ -126,10 +180,15 @@ fn report(variants: &[Variant]) -> Value {
         }));
     }
     let figure = |name: &str, field: &str| {
-        rows.iter().find(|row| row["variant"] == name).and_then(|row| row[field].as_f64()).unwrap_or(0.0)
+        rows.iter()
+            .find(|row| row["variant"] == name)
+            .and_then(|row| row[field].as_f64())
+            .unwrap_or(0.0)
     };
-    let throughput = figure("ext_authz", "requests_per_second") / figure("noop_check", "requests_per_second");
-    let above = figure("ext_authz", "authorizer_cpu_us") - figure("noop_check", "authorizer_cpu_us");
+    let throughput =
+        figure("ext_authz", "requests_per_second") / figure("noop_check", "requests_per_second");
+    let above =
+        figure("ext_authz", "authorizer_cpu_us") - figure("noop_check", "authorizer_cpu_us");
     json!({
         "rounds": ROUNDS,
         "connections": CONNECTIONS,
@@ -156,16 +215,30 @@ async fn wait_for(port: u16, request: &[u8]) -> anyhow::Result<()> {
 fn attachment(stack: &Stack) -> anyhow::Result<String> {
     let pid = stack.pid("ext-authz").as_raw_nonzero();
     let arguments = std::fs::read(format!("/proc/{pid}/cmdline"))?;
-    let arguments: Vec<String> =
-        arguments.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
-    let at = arguments.iter().position(|part| part == "--config").context("ext-authz runs without --config")?;
+    let arguments: Vec<String> = arguments
+        .split(|byte| *byte == 0)
+        .map(|part| String::from_utf8_lossy(part).into_owned())
+        .collect();
+    let at = arguments
+        .iter()
+        .position(|part| part == "--config")
+        .context("ext-authz runs without --config")?;
     let text = std::fs::read_to_string(arguments.get(at + 1).context("a path after --config")?)?;
-    let (_, section) = text.split_once("[[attachment]]").context("ext-authz has no attachment")?;
-    let name = section.lines().find_map(|line| line.trim().strip_prefix("name = \"")).and_then(|rest| rest.strip_suffix('"'));
-    let Some(name) = name else { bail!("the attachment has no name") };
+    let (_, section) = text
+        .split_once("[[attachment]]")
+        .context("ext-authz has no attachment")?;
+    let name = section
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("name = \""))
+        .and_then(|rest| rest.strip_suffix('"'));
+    let Some(name) = name else {
+        bail!("the attachment has no name")
+    };
     Ok(name.to_owned())
 }
 
 fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
+        .local_addr()?
+        .port())
 }

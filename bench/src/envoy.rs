@@ -11,7 +11,12 @@ pub(crate) enum Authorizer {
 }
 
 /// Envoy's bootstrap: one listener, one worker, a direct answer instead of an upstream.
-pub(crate) fn bootstrap(listen: u16, admin: u16, authorizer: &Authorizer, attachment: &str) -> Value {
+pub(crate) fn bootstrap(
+    listen: u16,
+    admin: u16,
+    authorizer: &Authorizer,
+    attachment: &str,
+) -> Value {
     let mut filters = Vec::new();
     let mut clusters = Vec::new();
     if let Authorizer::Port(port) = authorizer {

@@ -20,7 +20,13 @@ pub(crate) fn request(method: &str, host: &str, path: &str, mandate: &str) -> Ve
 }
 
 /// Sends `request` over `connections` for `time`; every answer must be `status`.
-pub(crate) async fn run(port: u16, request: &[u8], connections: usize, time: Duration, status: u16) -> anyhow::Result<Round> {
+pub(crate) async fn run(
+    port: u16,
+    request: &[u8],
+    connections: usize,
+    time: Duration,
+    status: u16,
+) -> anyhow::Result<Round> {
     let started = Instant::now();
     let deadline = started + time;
     let mut tasks = Vec::new();
@@ -38,8 +44,15 @@ pub(crate) async fn run(port: u16, request: &[u8], connections: usize, time: Dur
     Ok(round)
 }
 
-async fn connection(port: u16, request: Vec<u8>, deadline: Instant, status: u16) -> anyhow::Result<Vec<f64>> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.context("connecting to Envoy")?;
+async fn connection(
+    port: u16,
+    request: Vec<u8>,
+    deadline: Instant,
+    status: u16,
+) -> anyhow::Result<Vec<f64>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))
+        .await
+        .context("connecting to Envoy")?;
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(8192);
     let mut latencies = Vec::new();
@@ -48,7 +61,10 @@ async fn connection(port: u16, request: Vec<u8>, deadline: Instant, status: u16)
         stream.write_all(&request).await?;
         let answered = answer(&mut stream, &mut buffer).await?;
         if answered != status {
-            bail!("an answer was {answered}, expected {status}: {}", String::from_utf8_lossy(&buffer));
+            bail!(
+                "an answer was {answered}, expected {status}: {}",
+                String::from_utf8_lossy(&buffer)
+            );
         }
         latencies.push(sent.elapsed().as_secs_f64() * 1e6);
         buffer.clear();
@@ -57,7 +73,11 @@ async fn connection(port: u16, request: Vec<u8>, deadline: Instant, status: u16)
 }
 
 /// Sends one request on an open connection and gives the status.
-pub(crate) async fn once(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) -> anyhow::Result<u16> {
+pub(crate) async fn once(
+    stream: &mut TcpStream,
+    request: &[u8],
+    buffer: &mut Vec<u8>,
+) -> anyhow::Result<u16> {
     buffer.clear();
     stream.write_all(request).await?;
     answer(stream, buffer).await
@@ -67,9 +87,14 @@ pub(crate) async fn once(stream: &mut TcpStream, request: &[u8], buffer: &mut Ve
 async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<u16> {
     loop {
         if let Some(head) = find(buffer, b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(buffer.get(..head).unwrap_or_default()).to_ascii_lowercase();
-            let complete = if let Some(length) = text.lines().find_map(|line| line.strip_prefix("content-length:")) {
-                buffer.len() >= head + 4 + length.trim().parse::<usize>().context("content-length")?
+            let text = String::from_utf8_lossy(buffer.get(..head).unwrap_or_default())
+                .to_ascii_lowercase();
+            let complete = if let Some(length) = text
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length:"))
+            {
+                buffer.len()
+                    >= head + 4 + length.trim().parse::<usize>().context("content-length")?
             } else {
                 !text.contains("transfer-encoding: chunked") || buffer.ends_with(b"0\r\n\r\n")
             };
@@ -85,5 +110,7 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }

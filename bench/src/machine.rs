@@ -6,7 +6,10 @@ pub(crate) fn facts() -> Value {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
         .lines()
-        .find_map(|line| line.strip_prefix("model name").and_then(|rest| rest.split_once(':')))
+        .find_map(|line| {
+            line.strip_prefix("model name")
+                .and_then(|rest| rest.split_once(':'))
+        })
         .map_or("unknown", |(_, name)| name.trim());
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let memory_kib: u64 = memory
@@ -26,7 +29,10 @@ pub(crate) fn commit() -> String {
         .output()
         .ok()
         .filter(|output| output.status.success())
-        .map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .map_or_else(
+            || "unknown".to_owned(),
+            |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        )
 }
 
 pub(crate) fn date() -> String {
@@ -36,9 +42,16 @@ pub(crate) fn date() -> String {
 /// User and system time of a process, in microseconds.
 pub(crate) fn cpu_us(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some((_, after)) = stat.rsplit_once(')') else { return 0 };
+    let Some((_, after)) = stat.rsplit_once(')') else {
+        return 0;
+    };
     let fields: Vec<&str> = after.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    let ticks = |index: usize| {
+        fields
+            .get(index)
+            .and_then(|field| field.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
     // Fields 14 and 15 of stat(5), counted after the name; 100 ticks a second on Linux.
     (ticks(11) + ticks(12)) * 10_000
 }

@@ -26,7 +26,11 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -64,7 +68,11 @@ async fn run() -> anyhow::Result<()> {
 fn write(results: &Value) -> anyhow::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     std::fs::create_dir_all(&folder).context("making bench/results")?;
-    let name = format!("{}-{}.json", machine::date(), results["commit"].as_str().unwrap_or("unknown"));
+    let name = format!(
+        "{}-{}.json",
+        machine::date(),
+        results["commit"].as_str().unwrap_or("unknown")
+    );
     let text = serde_json::to_string_pretty(results)?;
     std::fs::write(folder.join(&name), format!("{text}\n")).context("writing the results")?;
     println!("bench/results/{name}");

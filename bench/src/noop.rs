@@ -1,6 +1,8 @@
 //! The yardstick: a tonic Check that allows everything and does nothing else.
 
-use envoy_types::ext_authz::v3::pb::{Authorization, AuthorizationServer, CheckRequest, CheckResponse};
+use envoy_types::ext_authz::v3::pb::{
+    Authorization, AuthorizationServer, CheckRequest, CheckResponse,
+};
 use envoy_types::ext_authz::v3::{CheckResponseExt as _, OkHttpResponseBuilder};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;

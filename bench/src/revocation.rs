@@ -31,11 +31,17 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let called = Instant::now();
         let (status, answer) = coordinator.json("POST", &path, &token, Some(&body)).await;
-        ensure!(status == 201 || status == 200, "revoking answered {status}: {answer}");
+        ensure!(
+            status == 201 || status == 200,
+            "revoking answered {status}: {answer}"
+        );
         let answered = jiff::Timestamp::now();
         let (refused, refused_at) = prober.await??;
         from_call.push(refused.saturating_duration_since(called).as_secs_f64() * 1e3);
-        let committed: jiff::Timestamp = answer["committed_at"].as_str().context("committed_at")?.parse()?;
+        let committed: jiff::Timestamp = answer["committed_at"]
+            .as_str()
+            .context("committed_at")?
+            .parse()?;
         ensure!(committed <= answered, "committed in the future");
         from_commit.push((refused_at.as_nanosecond() - committed.as_nanosecond()) as f64 / 1e6);
         if number % 50 == 49 {
@@ -61,7 +67,10 @@ async fn first_refusal(port: u16, request: Vec<u8>) -> anyhow::Result<(Instant, 
         match load::once(&mut stream, &request, &mut buffer).await? {
             200 => ensure!(Instant::now() < deadline, "never refused"),
             401 => return Ok((Instant::now(), jiff::Timestamp::now())),
-            other => anyhow::bail!("an answer was {other}: {}", String::from_utf8_lossy(&buffer)),
+            other => anyhow::bail!(
+                "an answer was {other}: {}",
+                String::from_utf8_lossy(&buffer)
+            ),
         }
     }
 }
@@ -73,12 +82,30 @@ fn summary(sample: &[f64]) -> Value {
 
 /// Counts by upper bound in milliseconds.
 fn histogram(sample: &[f64]) -> Value {
-    const BOUNDS: [f64; 10] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 50.0, f64::INFINITY];
+    const BOUNDS: [f64; 10] = [
+        1.0,
+        2.0,
+        3.0,
+        4.0,
+        6.0,
+        8.0,
+        12.0,
+        20.0,
+        50.0,
+        f64::INFINITY,
+    ];
     let mut below = f64::NEG_INFINITY;
     let mut buckets = Vec::new();
     for bound in BOUNDS {
-        let count = sample.iter().filter(|value| **value > below && **value <= bound).count();
-        let label = if bound.is_finite() { format!("<= {bound}") } else { "above".to_owned() };
+        let count = sample
+            .iter()
+            .filter(|value| **value > below && **value <= bound)
+            .count();
+        let label = if bound.is_finite() {
+            format!("<= {bound}")
+        } else {
+            "above".to_owned()
+        };
         buckets.push(json!({ "ms": label, "count": count }));
         below = bound;
     }
@@ -87,7 +114,9 @@ fn histogram(sample: &[f64]) -> Value {
 
 /// The port of an endpoint of the stack.
 pub(crate) fn port(stack: &Stack, endpoint: &str) -> anyhow::Result<u16> {
-    let address = stack.status()["endpoints"][endpoint].as_str().context("an endpoint")?;
+    let address = stack.status()["endpoints"][endpoint]
+        .as_str()
+        .context("an endpoint")?;
     let (_, port) = address.rsplit_once(':').context("host:port")?;
     port.trim_end_matches('/').parse().context("a port")
 }

@@ -8,9 +8,10 @@ pub(crate) fn run(shell: &Shell, _: &[String]) -> anyhow::Result<()> {
     cmd!(shell, "cargo deny check bans licenses sources")
         .run()
         .context("running cargo-deny; `cargo install --locked cargo-deny` if it is missing")?;
-    let audit = match std::env::var_os("ADVISORY_DB") {
-        Some(database) => cmd!(shell, "cargo audit --db {database} --no-fetch"),
-        None => cmd!(shell, "cargo audit"),
+    let audit = if let Some(database) = std::env::var_os("ADVISORY_DB") {
+        cmd!(shell, "cargo audit --db {database} --no-fetch")
+    } else {
+        cmd!(shell, "cargo audit")
     };
     audit
         .run()

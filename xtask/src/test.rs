@@ -11,7 +11,7 @@ use xshell::{Shell, cmd};
 
 /// Connections over the socket need none where durability is scratch; initdb wants one all the same.
 const PASSWORD: &str = "scratch";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The engines of a run. Dropped, or left behind by a command that was killed, they end and leave nothing.
 pub(crate) struct Engines {

@@ -21,13 +21,17 @@ impl Answer {
     /// The value of a header of the request as the echo upstream saw it.
     pub fn upstream_header(&self, name: &str) -> Option<String> {
         self.body["headers"].as_array()?.iter().find_map(|pair| {
-            (pair[0].as_str()?.eq_ignore_ascii_case(name)).then(|| pair[1].as_str().unwrap_or("").to_owned())
+            (pair[0].as_str()?.eq_ignore_ascii_case(name))
+                .then(|| pair[1].as_str().unwrap_or("").to_owned())
         })
     }
 
     /// The value of a response header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -41,18 +45,33 @@ pub struct Client {
 impl Client {
     /// A client for `base`, e.g. `http://127.0.0.1:8080`.
     pub fn new(base: &str) -> Self {
-        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        let base = if base.contains("://") {
+            base.to_owned()
+        } else {
+            format!("http://{base}")
+        };
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(64)
             .build()
             .expect("building a client");
-        Self { http, base: base.trim_end_matches('/').to_owned() }
+        Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+        }
     }
 
     /// Sends one request with a host header and headers, and reads the answer.
-    pub async fn send(&self, method: &str, host: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        self.try_send(method, host, path, headers).await.expect("an answer from Envoy")
+    pub async fn send(
+        &self,
+        method: &str,
+        host: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        self.try_send(method, host, path, headers)
+            .await
+            .expect("an answer from Envoy")
     }
 
     /// As `send`, giving transport failures to the caller.
@@ -67,7 +86,10 @@ impl Client {
         headers: &[(&str, &str)],
     ) -> Result<Answer, reqwest::Error> {
         let method = method.parse::<reqwest::Method>().expect("a method");
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).header("host", host);
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .header("host", host);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -76,7 +98,12 @@ impl Client {
         let headers: Vec<(String, String)> = response
             .headers()
             .iter()
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
             .collect();
         let body: Value = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
         let mut answer = Answer {
@@ -86,21 +113,35 @@ impl Client {
             headers,
             body,
         };
-        answer.decision_id =
-            answer.header("x-caracal-decision").map(str::to_owned).or_else(|| answer.upstream_header("x-caracal-decision"));
+        answer.decision_id = answer
+            .header("x-caracal-decision")
+            .map(str::to_owned)
+            .or_else(|| answer.upstream_header("x-caracal-decision"));
         Ok(answer)
     }
 
     /// A JSON call with a bearer token; gives status and body.
-    pub async fn json(&self, method: &str, path: &str, token: &str, body: Option<&Value>) -> (u16, Value) {
+    pub async fn json(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: Option<&Value>,
+    ) -> (u16, Value) {
         let method = method.parse::<reqwest::Method>().expect("a method");
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(token);
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(token);
         if let Some(body) = body {
             request = request.json(body);
         }
         let response = request.send().await.expect("an answer");
         let status = response.status().as_u16();
         let bytes = response.bytes().await.expect("a body");
-        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        (
+            status,
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        )
     }
 }

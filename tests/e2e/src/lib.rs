@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::missing_panics_doc,
     reason = "test support: a failure here is a failed test"
 )]
 

@@ -35,7 +35,8 @@ pub struct Output {
 impl Output {
     /// The one JSON document on standard output.
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {:?}; {}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in {:?}; {}", self.stdout, self.stderr))
     }
 
     /// The JSON documents on standard output, one a line.
@@ -43,7 +44,9 @@ impl Output {
         self.stdout
             .lines()
             .filter(|line| !line.trim().is_empty())
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}")))
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
+            })
             .collect()
     }
 }
@@ -59,18 +62,38 @@ pub struct Stack {
 impl Stack {
     /// Starts a stack and waits until it is ready.
     pub fn start(options: &Options) -> Self {
-        let folder = tempfile::Builder::new().prefix("caracal-e2e-").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("caracal-e2e-")
+            .tempdir()
+            .expect("a folder");
         let home = folder.path().join("home");
         let base = free_port_base();
         let workers = options.workers.to_string();
         let base = base.to_string();
         let output = caracal(&[
-            "up", "--json", "--attach", "ext_authz", "--home", path(&home), "--port-base", &base, "--workers", &workers,
+            "up",
+            "--json",
+            "--attach",
+            "ext_authz",
+            "--home",
+            path(&home),
+            "--port-base",
+            &base,
+            "--workers",
+            &workers,
         ]);
-        assert_eq!(output.code, 0, "caracal up: {}{}", output.stdout, output.stderr);
+        assert_eq!(
+            output.code, 0,
+            "caracal up: {}{}",
+            output.stdout, output.stderr
+        );
         let status = output.json();
         assert_eq!(status["ready"], true, "{status}");
-        Self { home, _folder: folder, status }
+        Self {
+            home,
+            _folder: folder,
+            status,
+        }
     }
 
     /// `caracal` with this stack's home, in JSON.
@@ -83,7 +106,11 @@ impl Stack {
     /// As `run`, and it must succeed.
     pub fn ok(&self, arguments: &[&str]) -> Output {
         let output = self.run(arguments);
-        assert_eq!(output.code, 0, "caracal {arguments:?}: {}{}", output.stdout, output.stderr);
+        assert_eq!(
+            output.code, 0,
+            "caracal {arguments:?}: {}{}",
+            output.stdout, output.stderr
+        );
         output
     }
 
@@ -114,25 +141,41 @@ impl Stack {
 
     /// A client for an endpoint, e.g. `envoy`.
     pub fn client(&self, endpoint: &str) -> Client {
-        Client::new(self.status["endpoints"][endpoint].as_str().unwrap_or_else(|| panic!("no endpoint {endpoint}")))
+        Client::new(
+            self.status["endpoints"][endpoint]
+                .as_str()
+                .unwrap_or_else(|| panic!("no endpoint {endpoint}")),
+        )
     }
 
     /// The bootstrap admin token.
     pub fn admin_token(&self) -> String {
-        let file = self.status["admin_token_file"].as_str().expect("admin_token_file");
-        std::fs::read_to_string(file).expect("the admin token").trim().to_owned()
+        let file = self.status["admin_token_file"]
+            .as_str()
+            .expect("admin_token_file");
+        std::fs::read_to_string(file)
+            .expect("the admin token")
+            .trim()
+            .to_owned()
     }
 
     /// A URL held in a file of the status, e.g. `database_url_file`.
     pub fn url(&self, name: &str) -> String {
-        let file = self.status[name].as_str().unwrap_or_else(|| panic!("no {name}"));
-        std::fs::read_to_string(file).expect("a URL file").trim().to_owned()
+        let file = self.status[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {name}"));
+        std::fs::read_to_string(file)
+            .expect("a URL file")
+            .trim()
+            .to_owned()
     }
 
     /// A connection as the database's superuser.
     pub async fn superuser(&self) -> sqlx::PgConnection {
         use sqlx::Connection as _;
-        sqlx::PgConnection::connect(&self.url("database_url_file")).await.expect("the superuser's connection")
+        sqlx::PgConnection::connect(&self.url("database_url_file"))
+            .await
+            .expect("the superuser's connection")
     }
 
     /// Mints with more arguments; gives the command's JSON.
@@ -145,9 +188,15 @@ impl Stack {
     /// Mints a mandate for the sample's allowed request.
     pub fn mint_sample(&self) -> Value {
         let allow = self.sample("allow").clone();
-        let mut arguments = vec!["--resource".to_owned(), allow["resource"].as_str().expect("resource").to_owned()];
+        let mut arguments = vec![
+            "--resource".to_owned(),
+            allow["resource"].as_str().expect("resource").to_owned(),
+        ];
         for scope in allow["scopes"].as_array().expect("scopes") {
-            arguments.extend(["--scope".to_owned(), scope.as_str().expect("scope").to_owned()]);
+            arguments.extend([
+                "--scope".to_owned(),
+                scope.as_str().expect("scope").to_owned(),
+            ]);
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         self.mint(&arguments)
@@ -174,7 +223,12 @@ impl Stack {
         let child = self.pid("coordinator").as_raw_nonzero();
         let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).expect("/proc");
         let after = stat.rsplit_once(')').expect("stat").1;
-        let parent: i32 = after.split_whitespace().nth(1).expect("ppid").parse().expect("ppid");
+        let parent: i32 = after
+            .split_whitespace()
+            .nth(1)
+            .expect("ppid")
+            .parse()
+            .expect("ppid");
         Pid::from_raw(parent).expect("a pid")
     }
 
@@ -186,7 +240,12 @@ impl Stack {
             if output.code == 0 {
                 return;
             }
-            assert!(Instant::now() < deadline, "not ready: {}{}", output.stdout, output.stderr);
+            assert!(
+                Instant::now() < deadline,
+                "not ready: {}{}",
+                output.stdout,
+                output.stderr
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -220,9 +279,16 @@ fn binary() -> PathBuf {
         return PathBuf::from(named);
     }
     let own = std::env::current_exe().expect("the test's own path");
-    let profile = own.parent().and_then(Path::parent).expect("target/<profile>/deps");
+    let profile = own
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/<profile>/deps");
     let binary = profile.join("caracal");
-    assert!(binary.exists(), "{} is missing; `cargo build -p cli` makes it", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is missing; `cargo build -p cli` makes it",
+        binary.display()
+    );
     binary
 }
 

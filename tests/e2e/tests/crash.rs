@@ -26,13 +26,19 @@ async fn kill_minus_nine_at_thirty_points_loses_and_doubles_no_evidence() {
 
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        clients.push(tokio::spawn(load(Arc::clone(&stack), mandate.clone(), Arc::clone(&stop))));
+        clients.push(tokio::spawn(load(
+            Arc::clone(&stack),
+            mandate.clone(),
+            Arc::clone(&stop),
+        )));
     }
 
     let mut seed = u64::from(std::process::id()) | 1;
     println!("seed {seed}");
     for kill in 0..KILLS {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         tokio::time::sleep(Duration::from_millis(200 + (seed >> 33) % 1300)).await;
         let victim = VICTIMS[kill % VICTIMS.len()];
         let held = Arc::clone(&stack);
@@ -47,16 +53,33 @@ async fn kill_minus_nine_at_thirty_points_loses_and_doubles_no_evidence() {
     let mut answered = HashSet::new();
     for client in clients {
         for decision in client.await.unwrap() {
-            assert!(answered.insert(decision), "two answers carried one decision id");
+            assert!(
+                answered.insert(decision),
+                "two answers carried one decision id"
+            );
         }
     }
-    assert!(answered.len() > 100, "only {} allows were answered: nothing was tried", answered.len());
+    assert!(
+        answered.len() > 100,
+        "only {} allows were answered: nothing was tried",
+        answered.len()
+    );
 
     let (in_ledger, rows) = settled(&stack, &answered).await;
-    println!("{} allows answered, {} allow events in the ledger, {} of them unanswered", answered.len(), rows, rows - answered.len());
+    println!(
+        "{} allows answered, {} allow events in the ledger, {} of them unanswered",
+        answered.len(),
+        rows,
+        rows - answered.len()
+    );
     assert_eq!(in_ledger.len(), rows, "an event is in the ledger twice");
     let missing: Vec<&String> = answered.difference(&in_ledger).collect();
-    assert!(missing.is_empty(), "{} answered allows are not in the ledger, e.g. {:?}", missing.len(), missing.first());
+    assert!(
+        missing.is_empty(),
+        "{} answered allows are not in the ledger, e.g. {:?}",
+        missing.len(),
+        missing.first()
+    );
     let verified = stack.ok(&["audit", "verify"]).json();
     assert_eq!(verified["ok"], true, "{verified}");
 }
@@ -69,8 +92,13 @@ async fn load(stack: Arc<Stack>, mandate: String, stop: Arc<AtomicBool>) -> Vec<
     let (method, host, path) = (text("method"), text("host"), text("path"));
     let mut allowed = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        match envoy.try_send(&method, &host, &path, &[("authorization", &mandate)]).await {
-            Ok(answer) if answer.status == 200 => allowed.push(answer.decision_id.expect("a decision id")),
+        match envoy
+            .try_send(&method, &host, &path, &[("authorization", &mandate)])
+            .await
+        {
+            Ok(answer) if answer.status == 200 => {
+                allowed.push(answer.decision_id.expect("a decision id"))
+            }
             Ok(answer) => {
                 assert_eq!(answer.status, 503, "{} {}", answer.status, answer.code);
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -92,7 +120,10 @@ async fn settled(stack: &Stack, answered: &HashSet<String>) -> (HashSet<String>,
         .fetch_all(&mut superuser)
         .await
         .unwrap();
-        let ids: HashSet<String> = rows.iter().map(|row| row.get::<uuid::Uuid, _>(0).to_string()).collect();
+        let ids: HashSet<String> = rows
+            .iter()
+            .map(|row| row.get::<uuid::Uuid, _>(0).to_string())
+            .collect();
         if answered.is_subset(&ids) || Instant::now() > deadline {
             return (ids, rows.len());
         }

@@ -33,7 +33,14 @@ impl Probe {
     }
 
     async fn send(&self) -> Answer {
-        self.envoy.send(&self.method, &self.host, &self.path, &[("authorization", &self.mandate)]).await
+        self.envoy
+            .send(
+                &self.method,
+                &self.host,
+                &self.path,
+                &[("authorization", &self.mandate)],
+            )
+            .await
     }
 
     /// Sends until an answer satisfies `wanted`; gives it and how long it took.
@@ -44,13 +51,20 @@ impl Probe {
             if wanted(&answer) {
                 return (answer, started.elapsed());
             }
-            assert!(started.elapsed() < limit, "still {} {} after {limit:?}", answer.status, answer.code);
+            assert!(
+                started.elapsed() < limit,
+                "still {} {} after {limit:?}",
+                answer.status,
+                answer.code
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     fn session(&self) -> &str {
-        self.minted["session"].as_str().expect("the mandate's session")
+        self.minted["session"]
+            .as_str()
+            .expect("the mandate's session")
     }
 }
 
@@ -61,16 +75,29 @@ async fn a_stopped_sequencer_makes_decisions_stop_at_the_bound_and_not_before() 
     assert_eq!(probe.send().await.status, 200);
 
     stack.signal("coordinator", Signal::STOP);
-    let (stale, after) = probe.until(Duration::from_secs(20), |answer| answer.status != 200).await;
-    assert_eq!((stale.status, stale.code.as_str()), (503, "authority_stale"));
+    let (stale, after) = probe
+        .until(Duration::from_secs(20), |answer| answer.status != 200)
+        .await;
+    assert_eq!(
+        (stale.status, stale.code.as_str()),
+        (503, "authority_stale")
+    );
     assert!(stale.header("retry-after").is_some(), "{stale:?}");
     // The bound is 10 s from the last heartbeat's own time, which is at most about a second before the stop.
-    assert!(after > Duration::from_secs(8), "refused after {after:?}, before the bound");
+    assert!(
+        after > Duration::from_secs(8),
+        "refused after {after:?}, before the bound"
+    );
     println!("stale after {:.1} s", after.as_secs_f64());
 
     stack.signal("coordinator", Signal::CONT);
-    let (_, back) = probe.until(Duration::from_secs(20), |answer| answer.status == 200).await;
-    println!("decided again {:.1} s after the sequencer went on", back.as_secs_f64());
+    let (_, back) = probe
+        .until(Duration::from_secs(20), |answer| answer.status == 200)
+        .await;
+    println!(
+        "decided again {:.1} s after the sequencer went on",
+        back.as_secs_f64()
+    );
 }
 
 #[tokio::test]
@@ -88,14 +115,22 @@ async fn a_dead_stream_is_not_stale_and_a_revocation_still_arrives() {
     let mut answered = 0_u32;
     while minute.elapsed() < Duration::from_secs(60) {
         let answer = probe.send().await;
-        assert_eq!(answer.status, 200, "after {:?} without Valkey: {}", minute.elapsed(), answer.code);
+        assert_eq!(
+            answer.status,
+            200,
+            "after {:?} without Valkey: {}",
+            minute.elapsed(),
+            answer.code
+        );
         answered += 1;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     println!("{answered} requests answered 200 in a minute without Valkey");
 
     stack.ok(&["revoke", "session", probe.session()]);
-    let (refused, after) = probe.until(Duration::from_secs(10), |answer| answer.status != 200).await;
+    let (refused, after) = probe
+        .until(Duration::from_secs(10), |answer| answer.status != 200)
+        .await;
     assert_eq!((refused.status, refused.code.as_str()), (401, "revoked"));
     println!("revoked through Since after {:.1} s", after.as_secs_f64());
 
@@ -115,15 +150,23 @@ async fn a_flushed_stream_loses_nothing() {
     let client = redis::Client::open(stack.url("redis_url_file")).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let during = probe.send().await;
-    redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.unwrap();
+    redis::cmd("FLUSHALL")
+        .query_async::<()>(&mut connection)
+        .await
+        .unwrap();
     let after = probe.send().await;
     assert_eq!((during.status, after.status), (200, 200));
 
     stack.ok(&["revoke", "session", probe.session()]);
-    let (refused, _) = probe.until(Duration::from_secs(10), |answer| answer.status != 200).await;
+    let (refused, _) = probe
+        .until(Duration::from_secs(10), |answer| answer.status != 200)
+        .await;
     assert_eq!((refused.status, refused.code.as_str()), (401, "revoked"));
     for answer in [&before, &during, &after, &refused] {
-        found_in_ledger(&stack, answer.decision_id.as_deref().expect("a decision id"));
+        found_in_ledger(
+            &stack,
+            answer.decision_id.as_deref().expect("a decision id"),
+        );
     }
     assert_eq!(stack.ok(&["audit", "verify"]).json()["ok"], true);
 }
@@ -133,15 +176,30 @@ async fn a_new_epoch_refuses_then_resyncs_and_keeps_held_revocations() {
     let stack = Stack::start(&Options::default());
     let revoked = Probe::new(&stack);
     let held = Probe::new(&stack);
-    assert_eq!((revoked.send().await.status, held.send().await.status), (200, 200));
-    stack.ok(&["revoke", "mandate", revoked.minted["claims"]["jti"].as_str().unwrap(), "--wait", "everywhere"]);
+    assert_eq!(
+        (revoked.send().await.status, held.send().await.status),
+        (200, 200)
+    );
+    stack.ok(&[
+        "revoke",
+        "mandate",
+        revoked.minted["claims"]["jti"].as_str().unwrap(),
+        "--wait",
+        "everywhere",
+    ]);
     assert_eq!(revoked.send().await.code, "revoked");
     let first = epoch(&stack).await;
 
     // The deployment's row comes to belong to another cluster, as after a restore elsewhere.
     let mut superuser = stack.superuser().await;
-    sqlx::query("UPDATE deployment SET system_identifier = '1'").execute(&mut superuser).await.unwrap();
-    sqlx::query("DELETE FROM revocations").execute(&mut superuser).await.unwrap();
+    sqlx::query("UPDATE deployment SET system_identifier = '1'")
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    sqlx::query("DELETE FROM revocations")
+        .execute(&mut superuser)
+        .await
+        .unwrap();
     stack.signal("coordinator", Signal::KILL);
 
     let started = Instant::now();
@@ -150,30 +208,53 @@ async fn a_new_epoch_refuses_then_resyncs_and_keeps_held_revocations() {
         let answer = held.send().await;
         saw_resync |= answer.code == "authority_resync";
         let dead = revoked.send().await;
-        assert_ne!(dead.status, 200, "a revoked mandate passed while the epoch changed");
+        assert_ne!(
+            dead.status, 200,
+            "a revoked mandate passed while the epoch changed"
+        );
         if answer.status == 200 && epoch(&stack).await != first {
             break;
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "{} {}", answer.status, answer.code);
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "{} {}",
+            answer.status,
+            answer.code
+        );
     }
-    println!("new epoch taken up after {:.1} s, authority_resync seen: {saw_resync}", started.elapsed().as_secs_f64());
+    println!(
+        "new epoch taken up after {:.1} s, authority_resync seen: {saw_resync}",
+        started.elapsed().as_secs_f64()
+    );
     let after = revoked.send().await;
-    assert_eq!((after.status, after.code.as_str()), (401, "revoked"), "held revocations are kept");
+    assert_eq!(
+        (after.status, after.code.as_str()),
+        (401, "revoked"),
+        "held revocations are kept"
+    );
 }
 
 async fn epoch(stack: &Stack) -> Vec<u8> {
     let mut superuser = stack.superuser().await;
-    sqlx::query_scalar("SELECT epoch FROM deployment").fetch_one(&mut superuser).await.unwrap()
+    sqlx::query_scalar("SELECT epoch FROM deployment")
+        .fetch_one(&mut superuser)
+        .await
+        .unwrap()
 }
 
 fn found_in_ledger(stack: &Stack, decision: &str) {
     let started = Instant::now();
     loop {
-        let events = stack.ok(&["audit", "search", "--decision-id", decision]).lines();
+        let events = stack
+            .ok(&["audit", "search", "--decision-id", decision])
+            .lines();
         if !events.is_empty() {
             return;
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "{decision} is not in the ledger");
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "{decision} is not in the ledger"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
 }
