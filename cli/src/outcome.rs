@@ -9,17 +9,31 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// It failed.
-    Failed = 1,
+    Failed,
     /// The arguments make no sense.
-    Usage = 2,
+    Usage,
     /// The answer was no.
-    Refused = 3,
+    Refused,
     /// Tampering was found.
-    Tampered = 4,
+    Tampered,
     /// The configuration is invalid.
-    Invalid = 64,
+    Invalid,
     /// A dependency is unavailable.
-    Unavailable = 69,
+    Unavailable,
+}
+
+impl Exit {
+    /// The code the process ends with.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::Tampered => 4,
+            Self::Invalid => 64,
+            Self::Unavailable => 69,
+        }
+    }
 }
 
 /// Why a command did not do as asked.

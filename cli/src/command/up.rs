@@ -1,0 +1,126 @@
+//! `caracal up`: starts the supervisor, waits, provisions.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use indicatif::ProgressBar;
+
+use crate::args::{Attach, Common, Up};
+use crate::command::status;
+use crate::outcome::{Exit, Failure, Outcome, Printer};
+use crate::stack::connection::Connection;
+use crate::stack::home::Home;
+use crate::stack::ports::Ports;
+use crate::stack::state::State;
+use crate::stack::{configuration, sample, secrets};
+
+/// How long the stack may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+pub(crate) async fn run(common: &Common, arguments: &Up) -> Outcome<()> {
+    let printer = Printer { json: common.json };
+    if arguments.attach != Attach::ExtAuthz {
+        let why = "this build has no filter: use --attach ext_authz";
+        return Err(Failure::new(Exit::Invalid, "attach_unavailable", why));
+    }
+    let home = Home::locate(common.home.as_deref())?;
+    let held = State::read(&home)?.filter(State::alive);
+    let ports = Ports { base: arguments.port_base.unwrap_or(Ports::default().base) };
+    if let Some(state) = &held
+        && arguments.port_base.is_some()
+        && state.ports != ports
+    {
+        let why = format!("this stack already runs with --port-base {}; `caracal down` first", state.ports.base);
+        return Err(Failure::new(Exit::Failed, "already_running", why));
+    }
+    let ports = held.as_ref().map_or(ports, |state| state.ports);
+    if held.is_none() {
+        printer.remark("installing PostgreSQL, Valkey and Envoy where they are missing");
+        engines::install()?;
+        home.create()?;
+        secrets::create(&home)?;
+        configuration::write(&home, ports)?;
+        home.save("run/options.json", &Options { ports, workers: arguments.workers })?;
+        start_supervisor(&home)?;
+    }
+    wait(&home, ports, printer).await?;
+    let stack = Connection::to(home.clone(), ports)?;
+    let sts = format!("http://127.0.0.1:{}", ports.sts());
+    sample::provision(&home, &stack.coordinator, &stack.admin, &sts).await?;
+    let report = until_ready(&home).await?;
+    printer.document(&report, || greeting(&home, ports))?;
+    Ok(())
+}
+
+/// What the supervisor is to run.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Options {
+    pub(crate) ports: Ports,
+    pub(crate) workers: u16,
+}
+
+/// Starts `caracal supervise` in a session of its own; it outlives this command.
+fn start_supervisor(home: &Home) -> anyhow::Result<()> {
+    let log = home.data("logs/supervisor.log");
+    let file = File::options().create(true).append(true).open(&log).with_context(|| format!("opening {}", log.display()))?;
+    let own = std::env::current_exe().context("finding this program")?;
+    let mut command = Command::new(own);
+    command
+        .args(["supervise", "--home"])
+        .arg(home.dir())
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .process_group(0)
+        .current_dir("/");
+    command.spawn().context("starting the supervisor")?;
+    Ok(())
+}
+
+/// Waits until all processes run and the services are ready.
+async fn wait(home: &Home, ports: Ports, printer: Printer) -> Outcome<()> {
+    let progress = if printer.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    progress.enable_steady_tick(Duration::from_millis(120));
+    let started = Instant::now();
+    loop {
+        let state = State::read(home)?;
+        if let Some(why) = state.as_ref().and_then(|state| state.failed.clone()) {
+            return Err(Failure::new(Exit::Failed, "start_failed", why));
+        }
+        let running = state.map_or(0, |state| state.processes.len());
+        progress.set_message(format!("{running} of {} processes", status::PROCESSES.len()));
+        if running == status::PROCESSES.len() && status::services_ready(home, ports).await {
+            progress.finish_and_clear();
+            return Ok(());
+        }
+        if started.elapsed() > PATIENCE {
+            let logs = home.data("logs");
+            return Err(Failure::unavailable(format!("the stack is not ready after 90 s; the logs are in {}", logs.display())));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn until_ready(home: &Home) -> Outcome<serde_json::Value> {
+    let started = Instant::now();
+    loop {
+        let report = status::report(home).await?;
+        let ready = report.get("ready").and_then(serde_json::Value::as_bool) == Some(true);
+        if ready || started.elapsed() > PATIENCE {
+            return Ok(report);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn greeting(home: &Home, ports: Ports) -> String {
+    format!(
+        "The stack runs in {}.\n\n  caracal demo\n  M=$(caracal mandate mint)\n  curl -H \"host: invoices.example.test\" \
+         -H \"authorization: Bearer $M\" http://127.0.0.1:{}/v1/invoices/42\n  caracal audit search --since 5m\n  caracal down --purge",
+        home.dir().display(),
+        ports.envoy()
+    )
+}
