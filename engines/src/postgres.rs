@@ -213,6 +213,17 @@ impl Postgres {
         )
     }
 
+    /// The pid of the server that runs.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        let path = self.data().join("postmaster.pid");
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let line = text.lines().next().unwrap_or_default();
+        line.trim()
+            .parse()
+            .with_context(|| format!("parsing {}", path.display()))
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.join("data")
     }

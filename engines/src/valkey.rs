@@ -55,6 +55,7 @@ impl Valkey {
         let mut lines = vec![
             format!("dir {}", quoted(&self.folder)?),
             format!("unixsocket {}", quoted(&self.socket)?),
+            format!("pidfile {}", quoted(&self.pidfile())?),
             "unixsocketperm 700".to_owned(),
             "port 0".to_owned(),
             "databases 1024".to_owned(),
@@ -124,6 +125,20 @@ impl Valkey {
     /// Its address, without a password.
     pub fn url(&self) -> String {
         format!("unix://{}", self.socket.display())
+    }
+
+    /// The pid of the server that runs.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        let path = self.pidfile();
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        text.trim()
+            .parse()
+            .with_context(|| format!("parsing {}", path.display()))
+    }
+
+    fn pidfile(&self) -> PathBuf {
+        self.folder.join("valkey.pid")
     }
 
     fn configuration(&self) -> PathBuf {

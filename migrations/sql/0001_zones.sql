@@ -1,178 +1,145 @@
--- Why: zones, what they hold, and the anchors that mints share and revocations take.
--- Locks: none; all tables are new. Old code: there is none.
+-- Zones, the anchors of everything in them that can be revoked, and their signing keys.
+--
+-- Why: the isolation that every later table follows is set up here.
+-- Lock: none held by anybody; the database is new.
+-- Safe with older code: there is none.
+--
+-- Rules for every table of a zone, checked by a test that reads the catalogue: `zone_id` first in every key,
+-- row-level security enabled and forced, one policy `zone` in the form below, and nothing across zones but what
+-- a policy `across_<role>` gives exactly one role. Without a zone set, no rows.
 
--- Makes a table a zone's: row-level security that binds the owner too, and one policy for everybody. Unset means no rows.
-CREATE FUNCTION secure_zone_table(target regclass) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', target);
-    EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', target);
-    EXECUTE format(
-        'CREATE POLICY own_zone ON %s
-            USING (zone_id = NULLIF(current_setting(''caracal.zone_id'', true), '''')::uuid)
-            WITH CHECK (zone_id = NULLIF(current_setting(''caracal.zone_id'', true), '''')::uuid)', target);
-END
-$$;
-REVOKE ALL ON FUNCTION secure_zone_table(regclass) FROM PUBLIC;
-
--- The advisory lock of an anchor: shared by mints, exclusive to whoever revokes.
+-- The key of an anchor's advisory lock. Mints hold it shared, whoever revokes holds it exclusively.
 CREATE FUNCTION anchor_lock_key(zone uuid, kind text, id text) RETURNS bigint
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT hashtextextended(zone::text || '/' || kind || '/' || id, 0) $$;
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN pg_catalog.hashtextextended(zone::text || '/' || kind || '/' || id, 0);
+REVOKE EXECUTE ON FUNCTION anchor_lock_key(uuid, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION anchor_lock_key(uuid, text, text) TO caracal_coordinator, caracal_sts, caracal_keeper;
 
 CREATE TABLE zones (
-    zone_id uuid PRIMARY KEY,
-    name text NOT NULL CHECK (length(name) BETWEEN 1 AND 128),
-    issuer text NOT NULL,
-    state text NOT NULL CHECK (state IN ('provisioning', 'ready', 'archived')),
-    mandate_alg text NOT NULL DEFAULT 'ES256' CHECK (mandate_alg IN ('ES256', 'EdDSA')),
-    freshness_bound_ms integer NOT NULL CHECK (freshness_bound_ms BETWEEN 1000 AND 60000),
-    version bigint NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL
+    zone_id             uuid        NOT NULL,
+    name                text        NOT NULL CHECK (length(name) BETWEEN 1 AND 255),
+    issuer              text        NOT NULL CHECK (length(issuer) BETWEEN 1 AND 512),
+    state               text        NOT NULL CHECK (state IN ('provisioning', 'ready', 'archived')),
+    mandate_alg         text        NOT NULL DEFAULT 'ES256' CHECK (mandate_alg IN ('ES256', 'EdDSA')),
+    freshness_bound_ms  integer     NOT NULL DEFAULT 10000 CHECK (freshness_bound_ms BETWEEN 1000 AND 60000),
+    version             bigint      NOT NULL CHECK (version > 0),
+    created_at          timestamptz NOT NULL,
+    updated_at          timestamptz NOT NULL,
+    PRIMARY KEY (zone_id)
 );
-SELECT secure_zone_table('zones');
+CREATE INDEX zones_provisioning ON zones (zone_id) WHERE state = 'provisioning';
 
--- Everything that can be revoked, suspended or activated has one row here. Versions rise by one a change.
+ALTER TABLE zones ENABLE ROW LEVEL SECURITY;
+ALTER TABLE zones FORCE ROW LEVEL SECURITY;
+CREATE POLICY zone ON zones
+    USING (zone_id = NULLIF(current_setting('caracal.zone_id', true), '')::uuid)
+    WITH CHECK (zone_id = NULLIF(current_setting('caracal.zone_id', true), '')::uuid);
+CREATE POLICY across_operator ON zones FOR SELECT TO caracal_operator USING (true);
+CREATE POLICY across_snapshot ON zones FOR SELECT TO caracal_snapshot USING (true);
+-- The keeper looks for work in all zones, and for nothing else.
+CREATE POLICY across_keeper ON zones FOR SELECT TO caracal_keeper USING (state = 'provisioning');
+
+GRANT SELECT, INSERT, UPDATE (name, state, freshness_bound_ms, version, updated_at) ON zones TO caracal_coordinator;
+GRANT SELECT ON zones TO caracal_operator, caracal_snapshot, caracal_sts;
+GRANT SELECT, UPDATE (state, version, updated_at) ON zones TO caracal_keeper;
+
+-- One row for each object that can be revoked. `id` is a UUID's text, a resource's identifier, a subject or a key
+-- id. Rows of mandates, subjects and keys appear when they are first revoked.
 CREATE TABLE anchors (
-    zone_id uuid NOT NULL REFERENCES zones,
-    kind text NOT NULL CHECK (kind IN
-        ('zone', 'policy', 'application', 'subject', 'resource', 'session', 'delegation', 'record', 'mandate', 'key')),
-    id text NOT NULL CHECK (length(id) BETWEEN 1 AND 512),
-    state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended', 'disabled', 'archived', 'ended')),
-    not_before_s bigint NOT NULL DEFAULT 0,
-    dead_until timestamptz,
-    version bigint NOT NULL DEFAULT 1,
+    zone_id       uuid        NOT NULL,
+    kind          text        NOT NULL CHECK (kind IN ('zone', 'policy', 'application', 'subject', 'resource',
+                                                       'session', 'delegation', 'record', 'mandate', 'key')),
+    id            text        NOT NULL CHECK (length(id) BETWEEN 1 AND 512),
+    state         text        NOT NULL DEFAULT 'active'
+                              CHECK (state IN ('active', 'suspended', 'disabled', 'archived', 'ended', 'expired')),
+    -- Refuses every `iat` at or before it, in seconds. Only rises.
+    not_before_s  bigint      NOT NULL DEFAULT 0 CHECK (not_before_s >= 0),
+    -- Dead, and until when a mandate may still carry the id.
+    dead_until    timestamptz,
+    version       bigint      NOT NULL DEFAULT 1 CHECK (version > 0),
     PRIMARY KEY (zone_id, kind, id)
-) WITH (fillfactor = 80);
-SELECT secure_zone_table('anchors');
--- What a snapshot reads: few rows among many.
-CREATE INDEX anchors_marked ON anchors (zone_id, kind, id)
+);
+-- What enforcement points must know, among millions of anchors that are as they began.
+CREATE INDEX anchors_changed ON anchors (zone_id, kind, id)
     WHERE dead_until IS NOT NULL OR not_before_s > 0 OR state <> 'active';
+CREATE INDEX anchors_cut_off ON anchors (zone_id, not_before_s) WHERE not_before_s > 0;
 
-CREATE TABLE applications (
-    zone_id uuid NOT NULL REFERENCES zones,
-    id uuid NOT NULL,
-    name text NOT NULL,
-    labels text[] NOT NULL,
-    max_session_ttl_s integer NOT NULL CHECK (max_session_ttl_s > 0),
-    session_ceiling text[],
-    version bigint NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL,
-    PRIMARY KEY (zone_id, id),
-    CONSTRAINT applications_name UNIQUE (zone_id, name)
+ALTER TABLE anchors ENABLE ROW LEVEL SECURITY;
+ALTER TABLE anchors FORCE ROW LEVEL SECURITY;
+CREATE POLICY zone ON anchors
+    USING (zone_id = NULLIF(current_setting('caracal.zone_id', true), '')::uuid)
+    WITH CHECK (zone_id = NULLIF(current_setting('caracal.zone_id', true), '')::uuid);
+CREATE POLICY across_snapshot ON anchors FOR SELECT TO caracal_snapshot USING (true);
+CREATE POLICY across_retention ON anchors TO caracal_retention USING (true);
+
+GRANT SELECT, INSERT, UPDATE (state, not_before_s, dead_until, version) ON anchors TO caracal_coordinator;
+GRANT SELECT, INSERT (zone_id, kind, id) ON anchors TO caracal_sts, caracal_keeper;
+GRANT SELECT ON anchors TO caracal_snapshot;
+GRANT SELECT, DELETE ON anchors TO caracal_retention;
+
+-- A cut-off that fell would let revoked mandates in again.
+CREATE FUNCTION anchor_only_rises() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NEW.not_before_s < OLD.not_before_s THEN
+        RAISE EXCEPTION 'a cut-off only rises' USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'anchors_only_rise';
+    END IF;
+    IF NEW.version <= OLD.version THEN
+        RAISE EXCEPTION 'a version only rises' USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'anchors_only_rise';
+    END IF;
+    IF OLD.dead_until IS NOT NULL AND (NEW.dead_until IS NULL OR NEW.dead_until < OLD.dead_until) THEN
+        RAISE EXCEPTION 'what is dead stays dead' USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'anchors_only_rise';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER only_rises BEFORE UPDATE ON anchors FOR EACH ROW EXECUTE FUNCTION anchor_only_rises();
+
+-- A zone's key-encryption key, sealed to one holder under that holder's root key. The ledger of what has no zone has
+-- one too, hence no foreign key.
+CREATE TABLE zone_keys (
+    zone_id     uuid        NOT NULL,
+    holder      text        NOT NULL CHECK (holder IN ('sts', 'audit', 'pool')),
+    version     integer     NOT NULL CHECK (version > 0),
+    sealed      bytea       NOT NULL,
+    created_at  timestamptz NOT NULL,
+    PRIMARY KEY (zone_id, holder, version)
 );
-SELECT secure_zone_table('applications');
 
-CREATE TABLE application_secrets (
-    zone_id uuid NOT NULL,
-    application_id uuid NOT NULL,
-    id uuid NOT NULL,
-    hmac bytea NOT NULL CHECK (length(hmac) = 32),
-    created_at timestamptz NOT NULL,
-    expires_at timestamptz,
-    revoked_at timestamptz,
-    PRIMARY KEY (zone_id, id),
-    FOREIGN KEY (zone_id, application_id) REFERENCES applications (zone_id, id)
+ALTER TABLE zone_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE zone_keys FORCE ROW LEVEL SECURITY;
+CREATE POLICY zone ON zone_keys
+    USING (zone_id = NULLIF(current_setting('caracal.zone_id', true), '')::uuid)
+    WITH CHECK (zone_id = NULLIF(current_setting('caracal.zone_id', true), '')::uuid);
+
+GRANT SELECT ON zone_keys TO caracal_sts;
+GRANT SELECT, INSERT ON zone_keys TO caracal_keeper, caracal_audit_writer;
+
+-- Keys that sign mandates. The private half is sealed under the zone's key of the STS.
+CREATE TABLE signing_keys (
+    zone_id     uuid        NOT NULL,
+    kid         text        NOT NULL CHECK (length(kid) BETWEEN 1 AND 64),
+    alg         text        NOT NULL CHECK (alg IN ('ES256', 'EdDSA')),
+    public_key  bytea       NOT NULL,
+    sealed      bytea       NOT NULL,
+    state       text        NOT NULL CHECK (state IN ('pending', 'active', 'retired', 'removed')),
+    created_at  timestamptz NOT NULL,
+    version     bigint      NOT NULL DEFAULT 1 CHECK (version > 0),
+    PRIMARY KEY (zone_id, kid),
+    FOREIGN KEY (zone_id) REFERENCES zones (zone_id),
+    CHECK (length(public_key) = CASE alg WHEN 'ES256' THEN 65 ELSE 32 END)
 );
-SELECT secure_zone_table('application_secrets');
-CREATE INDEX application_secrets_of ON application_secrets (zone_id, application_id);
 
-CREATE TABLE resources (
-    zone_id uuid NOT NULL REFERENCES zones,
-    id uuid NOT NULL,
-    identifier text NOT NULL,
-    name text NOT NULL,
-    scopes text[] NOT NULL,
-    operations jsonb NOT NULL,
-    upstream text,
-    version bigint NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL,
-    PRIMARY KEY (zone_id, id),
-    CONSTRAINT resources_identifier UNIQUE (zone_id, identifier)
-);
-SELECT secure_zone_table('resources');
+CREATE UNIQUE INDEX signing_keys_one_signs ON signing_keys (zone_id) WHERE state = 'active';
 
-CREATE TABLE bindings (
-    zone_id uuid NOT NULL,
-    id uuid NOT NULL,
-    attachment text NOT NULL,
-    resource_id uuid NOT NULL,
-    hosts text[] NOT NULL,
-    path_prefix text NOT NULL,
-    upstream_clusters text[] NOT NULL,
-    public_url text NOT NULL,
-    evidence text NOT NULL CHECK (evidence IN ('per_request', 'lease')),
-    max_hops integer NOT NULL CHECK (max_hops BETWEEN 0 AND 10),
-    forward_mandate text NOT NULL CHECK (forward_mandate IN ('strip', 'keep')),
-    state text NOT NULL CHECK (state IN ('active', 'archived')),
-    version bigint NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL,
-    PRIMARY KEY (zone_id, id),
-    FOREIGN KEY (zone_id, resource_id) REFERENCES resources (zone_id, id)
-);
-SELECT secure_zone_table('bindings');
+ALTER TABLE signing_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE signing_keys FORCE ROW LEVEL SECURITY;
+CREATE POLICY zone ON signing_keys
+    USING (zone_id = NULLIF(current_setting('caracal.zone_id', true), '')::uuid)
+    WITH CHECK (zone_id = NULLIF(current_setting('caracal.zone_id', true), '')::uuid);
+CREATE POLICY across_snapshot ON signing_keys FOR SELECT TO caracal_snapshot USING (true);
 
-CREATE TABLE binding_hosts (
-    zone_id uuid NOT NULL,
-    attachment text NOT NULL,
-    host text NOT NULL,
-    path_prefix text NOT NULL,
-    binding_id uuid NOT NULL,
-    CONSTRAINT binding_hosts_place PRIMARY KEY (zone_id, attachment, host, path_prefix),
-    FOREIGN KEY (zone_id, binding_id) REFERENCES bindings (zone_id, id)
-);
-SELECT secure_zone_table('binding_hosts');
-CREATE INDEX binding_hosts_of ON binding_hosts (zone_id, binding_id);
-
-CREATE TABLE policies (
-    zone_id uuid NOT NULL REFERENCES zones,
-    id uuid NOT NULL,
-    number integer NOT NULL CHECK (number > 0),
-    data jsonb NOT NULL,
-    canonical bytea NOT NULL,
-    content_sha256 bytea NOT NULL CHECK (length(content_sha256) = 32),
-    created_at timestamptz NOT NULL,
-    created_by text NOT NULL,
-    PRIMARY KEY (zone_id, id),
-    CONSTRAINT policies_number UNIQUE (zone_id, number)
-);
-SELECT secure_zone_table('policies');
-
-CREATE TABLE policy_heads (
-    zone_id uuid PRIMARY KEY,
-    active_id uuid NOT NULL,
-    version bigint NOT NULL,
-    FOREIGN KEY (zone_id, active_id) REFERENCES policies (zone_id, id)
-);
-SELECT secure_zone_table('policy_heads');
-
-CREATE TABLE sessions (
-    zone_id uuid NOT NULL,
-    id uuid NOT NULL,
-    application_id uuid NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('task', 'service')),
-    labels text[] NOT NULL,
-    ceiling text[],
-    resources text[],
-    state text NOT NULL CHECK (state IN ('active', 'suspended', 'ended', 'expired')),
-    started_at timestamptz NOT NULL,
-    expires_at timestamptz NOT NULL,
-    ended_at timestamptz,
-    parent_id uuid,
-    root_id uuid NOT NULL,
-    depth integer NOT NULL CHECK (depth BETWEEN 0 AND 10),
-    version bigint NOT NULL,
-    PRIMARY KEY (zone_id, id),
-    FOREIGN KEY (zone_id, application_id) REFERENCES applications (zone_id, id),
-    FOREIGN KEY (zone_id, parent_id) REFERENCES sessions (zone_id, id)
-) WITH (fillfactor = 80);
-SELECT secure_zone_table('sessions');
-CREATE INDEX sessions_due ON sessions (zone_id, expires_at) WHERE state IN ('active', 'suspended');
-CREATE INDEX sessions_of ON sessions (zone_id, application_id, id);
+GRANT SELECT ON signing_keys TO caracal_sts;
+GRANT SELECT, INSERT ON signing_keys TO caracal_keeper;
+GRANT SELECT (zone_id, kid, alg, public_key, state, created_at, version) ON signing_keys TO caracal_coordinator, caracal_snapshot;
