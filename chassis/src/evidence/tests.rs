@@ -88,7 +88,7 @@ impl Stand {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), all)
+        tokio::time::timeout(Duration::from_mins(1), all)
             .await
             .expect("in time");
     }
@@ -112,11 +112,11 @@ impl Stand {
             payload: cursor.to_payload(),
             kid: signer.kid().clone(),
         };
-        let signed = envelope.sign(signer);
+        let message = envelope.sign(signer);
         streams::publish(
             &self.client,
             streams::AUDIT_CURSORS,
-            [signed],
+            [message],
             Trim::MaxLen(1000),
         )
         .await
@@ -150,7 +150,7 @@ async fn only_the_ledgers_own_word_frees() {
     let receipt = stand.journal.append(decision(zone(1))).await.unwrap();
     let stranger = DalekSigner::new(KeyId::parse("audit-1").unwrap(), &[1; 32]);
     stand.acknowledge(&receipt, &stranger).await;
-    let (_, producer) = (0, crate::journal::tests::signer());
+    let producer = crate::journal::tests::signer();
     stand.acknowledge(&receipt, &producer).await;
     stand
         .until(async |stand| !stand.arrived().await.is_empty())

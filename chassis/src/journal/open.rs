@@ -110,7 +110,7 @@ fn recover(dir: &Path, catalog: &mut Catalog) -> Result<Option<Previous>, Journa
             .collect()
     };
     for (((journal, index), path), is_last) in found.into_iter().zip(ends) {
-        let scan = scan(journal, path, is_last)?;
+        let scan = scan(journal, &path, is_last)?;
         let before = match previous.filter(|previous| previous.journal == journal) {
             Some(previous) => previous.events,
             // What was in segments that are freed is not known any more.
@@ -150,14 +150,14 @@ struct Scan {
 
 /// Reads a segment. Only the last of a journal may end within a record: that is where a process or a machine died, and
 /// nothing behind it was ever promised. What stood there is kept beside the segment.
-fn scan(journal: JournalId, path: PathBuf, is_last: bool) -> Result<Scan, JournalError> {
-    let bytes = fs::read(&path)?;
+fn scan(journal: JournalId, path: &Path, is_last: bool) -> Result<Scan, JournalError> {
+    let bytes = fs::read(path)?;
     let mut rest = bytes.get(HEADER..).unwrap_or_default();
     let mut offset = u64::try_from(HEADER).unwrap_or(0);
-    let mut segment = Segment::new(journal, path.clone(), offset);
+    let mut segment = Segment::new(journal, path.to_owned(), offset);
     let (mut events, mut closed) = (0_u64, false);
     let damaged = |offset| JournalError::Damaged {
-        path: path.clone(),
+        path: path.to_owned(),
         offset,
     };
     loop {
@@ -179,7 +179,7 @@ fn scan(journal: JournalId, path: PathBuf, is_last: bool) -> Result<Scan, Journa
             }
             Front::Part if rest.is_empty() => break,
             Front::Part | Front::Damage if is_last => {
-                set_aside(&path, offset, rest)?;
+                set_aside(path, offset, rest)?;
                 break;
             }
             Front::Part | Front::Damage => return Err(damaged(offset)),

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 use ledger::envelope::{DalekSigner, Producer, Producers};
@@ -28,6 +29,7 @@ pub(crate) fn trusted(signer: &DalekSigner, service: &str, kinds: &[&str]) -> Pr
     }])
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as events have it")]
 pub(crate) fn zone(number: u128) -> Option<ZoneId> {
     Some(ZoneId::from_uuid(Uuid::from_u128(number)))
 }
@@ -53,7 +55,10 @@ pub(crate) fn config(dir: &Path) -> JournalConfig {
 }
 
 pub(crate) async fn open_with(config: JournalConfig) -> Result<Journal, JournalError> {
-    let clock = TestClock::new(Timestamp::from_second(1_795_600_000).unwrap());
+    // Journals of one folder order by when they were opened.
+    static OPENED: AtomicI64 = AtomicI64::new(1_795_600_000);
+    let at = OPENED.fetch_add(1, Ordering::Relaxed);
+    let clock = TestClock::new(Timestamp::from_second(at).unwrap());
     let seed = Rng::from_system().unwrap().bytes();
     Journal::open(config, clock.into(), Rng::from_seed(seed), signer()).await
 }

@@ -163,7 +163,7 @@ impl Writer {
             self.undo(&group);
             return Err(error);
         }
-        self.done(group);
+        self.done(&group);
         Ok(())
     }
 
@@ -283,7 +283,7 @@ impl Writer {
         match self.write(&group) {
             Ok(()) => {
                 let waiting = std::mem::take(&mut group.waiting);
-                self.done(group);
+                self.done(&group);
                 for (done, receipt) in waiting {
                     answer(done, Ok(receipt));
                 }
@@ -307,7 +307,7 @@ impl Writer {
         Ok(())
     }
 
-    fn done(&mut self, group: Group) {
+    fn done(&mut self, group: &Group) {
         if let Some(current) = &mut self.current {
             current.length = current.length.saturating_add(length(group.bytes.len()));
             self.shared
@@ -361,7 +361,7 @@ impl Writer {
             let mut group = Group::default();
             self.stage(&mut group, event, true)?;
             self.write(&group)?;
-            self.done(group);
+            self.done(&group);
         }
         if let Some(current) = self.current.take() {
             self.shared.catalog().seal(current.number);
