@@ -261,7 +261,7 @@ mod tests {
     async fn what_is_last_goes_on_while_the_rest_finishes_and_does_not_hold_it_up() {
         let (lifecycle, mut watch) = Lifecycle::new();
         let (soft, (alive, seen)) = (lifecycle.soft().clone(), tokio::sync::oneshot::channel());
-        let asked = std::sync::Arc::new(tokio::sync::Notify::new());
+        let asked = Arc::new(tokio::sync::Notify::new());
         let answers = Arc::clone(&asked);
         lifecycle.spawn_last("ops", async move {
             answers.notified().await;

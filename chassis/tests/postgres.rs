@@ -1,5 +1,5 @@
 //! Transactions, outbox and start checks against a real Postgres, as the services' own roles.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::{Duration, Instant};
 
@@ -33,11 +33,10 @@ fn now() -> Timestamp {
 /// A database as a service's configuration describes it.
 fn configured(db: &kit::TestDb, max_connections: u32) -> Database {
     let options: PgConnectOptions = db.url.parse().unwrap();
-    Database {
-        max_connections,
-        acquire_timeout: Duration::from_millis(150),
-        ..Database::at(options)
-    }
+    let mut database = Database::at(options);
+    database.max_connections = max_connections;
+    database.acquire_timeout = Duration::from_millis(150);
+    database
 }
 
 fn store(db: &kit::TestDb, max_connections: u32) -> Store {
@@ -59,7 +58,10 @@ async fn insert_zone(store: &Store, zone: ZoneId, row: ZoneId) -> Result<(), DbE
 }
 
 async fn count(connection: &mut sqlx::PgConnection) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM zones").fetch_one(connection).await.unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM zones")
+        .fetch_one(connection)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -72,8 +74,10 @@ async fn a_transaction_sees_its_own_zone_and_nothing_is_seen_without_one() {
     for number in [1, 2] {
         let mut tx = store.begin(zone(number)).await.unwrap();
         assert_eq!(tx.zone(), zone(number));
-        let seen: Uuid =
-            sqlx::query_scalar("SELECT zone_id FROM zones").fetch_one(tx.as_mut()).await.unwrap();
+        let seen: Uuid = sqlx::query_scalar("SELECT zone_id FROM zones")
+            .fetch_one(tx.as_mut())
+            .await
+            .unwrap();
         assert_eq!(seen, zone(number).as_uuid());
     }
     assert_eq!(count(store.begin(zone(3)).await.unwrap().as_mut()).await, 0);
@@ -84,7 +88,9 @@ async fn a_transaction_sees_its_own_zone_and_nothing_is_seen_without_one() {
 #[tokio::test]
 async fn another_zones_row_cannot_be_written() {
     let db = kit::database().await;
-    let error = insert_zone(&store(&db, 1), zone(1), zone(2)).await.unwrap_err();
+    let error = insert_zone(&store(&db, 1), zone(1), zone(2))
+        .await
+        .unwrap_err();
     assert!(matches!(error, DbError::Internal(_)), "{error}");
 }
 
@@ -100,12 +106,21 @@ async fn the_zone_ends_with_its_transaction_however_it_ends() {
         count(&mut bare).await
     };
     assert_eq!(check().await, 0);
-    store.begin(zone(1)).await.unwrap().rollback().await.unwrap();
+    store
+        .begin(zone(1))
+        .await
+        .unwrap()
+        .rollback()
+        .await
+        .unwrap();
     assert_eq!(check().await, 0);
     drop(store.begin(zone(1)).await.unwrap());
     assert_eq!(check().await, 0);
     let mut failed = store.begin(zone(1)).await.unwrap();
-    sqlx::query("SELECT 1 / 0").execute(failed.as_mut()).await.unwrap_err();
+    sqlx::query("SELECT 1 / 0")
+        .execute(failed.as_mut())
+        .await
+        .unwrap_err();
     drop(failed);
     assert_eq!(check().await, 0);
 }
@@ -118,7 +133,9 @@ async fn a_view_reads_one_state_and_writes_nothing() {
     assert_eq!(count(view.as_mut()).await, 0);
     insert_zone(&store, zone(1), zone(1)).await.unwrap();
     assert_eq!(count(view.as_mut()).await, 0);
-    let write = sqlx::query("UPDATE zones SET name = 'x'").execute(view.as_mut()).await;
+    let write = sqlx::query("UPDATE zones SET name = 'x'")
+        .execute(view.as_mut())
+        .await;
     assert!(write.is_err());
 }
 
@@ -130,7 +147,10 @@ async fn the_operator_sees_zones_without_having_one() {
     insert_zone(&store, zone(2), zone(2)).await.unwrap();
     let operator = OperatorStore::new(Pool::lazy(&configured(&db, 1), "caracal_operator"));
     assert_eq!(count(operator.begin().await.unwrap().as_mut()).await, 2);
-    assert_eq!(count(operator.begin_view().await.unwrap().as_mut()).await, 2);
+    assert_eq!(
+        count(operator.begin_view().await.unwrap().as_mut()).await,
+        2
+    );
 }
 
 #[tokio::test]
@@ -143,7 +163,10 @@ async fn a_pool_without_a_free_connection_is_an_outage_and_no_decision() {
     assert!(matches!(error, DbError::Unavailable(_)), "{error}");
     assert!(asked.elapsed() < Duration::from_secs(2));
     let problem = Problem::from(error);
-    assert_eq!((problem.http, problem.grpc, problem.code), (503, 14, "unavailable"));
+    assert_eq!(
+        (problem.http, problem.grpc, problem.code),
+        (503, 14, "unavailable")
+    );
     assert_eq!(problem.retry_after_seconds(), Some(1));
     drop(held);
     store.begin(zone(1)).await.unwrap();
@@ -152,7 +175,8 @@ async fn a_pool_without_a_free_connection_is_an_outage_and_no_decision() {
 #[tokio::test]
 async fn a_database_that_is_not_there_is_a_dependency_that_is_unavailable() {
     let options: PgConnectOptions = "postgres:///none?host=/nonexistent".parse().unwrap();
-    let database = Database { acquire_timeout: Duration::from_millis(50), ..Database::at(options) };
+    let mut database = Database::at(options);
+    database.acquire_timeout = Duration::from_millis(50);
     let failure = Pool::connect(&database, COORDINATOR, Duration::from_millis(200)).await;
     assert_eq!(failure.unwrap_err().exit_code(), 69);
 }
@@ -160,8 +184,16 @@ async fn a_database_that_is_not_there_is_a_dependency_that_is_unavailable() {
 fn cut_off() -> pb::Change {
     let zone_id = zone(1).to_string();
     let kind = pb::ObjectKind::Zone.into();
-    let cut_off = pb::CutOff { zone_id: zone_id.clone(), kind, id: zone_id, not_before_s: 5 };
-    pb::Change { version: 1, what: Some(pb::change::What::CutOff(cut_off)) }
+    let cut_off = pb::CutOff {
+        zone_id: zone_id.clone(),
+        kind,
+        id: zone_id,
+        not_before_s: 5,
+    };
+    pb::Change {
+        version: 1,
+        what: Some(pb::change::What::CutOff(cut_off)),
+    }
 }
 
 async fn add_cut_off(tx: &mut db::ZoneTx) {
@@ -185,7 +217,9 @@ async fn outbox_rows(db: &kit::TestDb) -> Vec<(String, String, Vec<u8>)> {
 async fn a_change_leaves_and_wakes_with_its_commit_and_not_without() {
     let db = kit::database().await;
     let store = store(&db, 2);
-    let mut listener = PgListener::connect_with(store.pool().inner()).await.unwrap();
+    let mut listener = PgListener::connect_with(store.pool().inner())
+        .await
+        .unwrap();
     listener.listen(outbox::CHANNEL).await.unwrap();
 
     let mut lost = store.begin(zone(1)).await.unwrap();
@@ -202,17 +236,22 @@ async fn a_change_leaves_and_wakes_with_its_commit_and_not_without() {
     assert_eq!(woken.unwrap().unwrap().payload(), "");
     let rows = outbox_rows(&db).await;
     let payload = prost::Message::encode_to_vec(&cut_off());
-    assert_eq!(rows, [("authority".to_owned(), "cutoff".to_owned(), payload)]);
+    assert_eq!(
+        rows,
+        [("authority".to_owned(), "cutoff".to_owned(), payload)]
+    );
 }
 
 #[tokio::test]
 async fn evidence_leaves_signed_by_its_writer_and_wakes_nobody() {
     let db = kit::database().await;
     let store = store(&db, 2);
-    let mut listener = PgListener::connect_with(store.pool().inner()).await.unwrap();
+    let mut listener = PgListener::connect_with(store.pool().inner())
+        .await
+        .unwrap();
     listener.listen(outbox::CHANNEL).await.unwrap();
-    let kid = KeyId::parse("coordinator-events-1").unwrap();
-    let signer = EventKey::new(kid, &Key32::new([5; 32])).unwrap();
+    let key_id = KeyId::parse("coordinator-events-1").unwrap();
+    let signer = EventKey::new(key_id, &Key32::new([5; 32])).unwrap();
 
     let mut tx = store.begin(zone(1)).await.unwrap();
     let mut event = Event::new(EventKind::AdminChange, 7);
@@ -223,8 +262,13 @@ async fn evidence_leaves_signed_by_its_writer_and_wakes_nobody() {
     let early = tokio::time::timeout(Duration::from_millis(100), listener.recv()).await;
     assert!(early.is_err(), "evidence wakes nobody");
     let rows = outbox_rows(&db).await;
-    let [(lane, kind, payload)] = rows.as_slice() else { panic!("{rows:?}") };
-    assert_eq!((lane.as_str(), kind.as_str()), ("audit", EventKind::AdminChange.as_str()));
+    let [(lane, kind, payload)] = rows.as_slice() else {
+        panic!("{rows:?}")
+    };
+    assert_eq!(
+        (lane.as_str(), kind.as_str()),
+        ("audit", EventKind::AdminChange.as_str())
+    );
     let mut event = Event::decode(payload).unwrap();
     let writer = Producer {
         kid: signer.kid().clone(),
@@ -234,7 +278,10 @@ async fn evidence_leaves_signed_by_its_writer_and_wakes_nobody() {
     };
     assert!(event.origin_signed_by(&writer));
     event.counter = 99;
-    assert!(event.origin_signed_by(&writer), "the sequencer numbers what is signed");
+    assert!(
+        event.origin_signed_by(&writer),
+        "the sequencer numbers what is signed"
+    );
     event.at_ns += 1;
     assert!(!event.origin_signed_by(&writer));
 }
@@ -246,8 +293,20 @@ async fn a_services_role_passes_the_start_checks_and_the_superuser_does_not() {
     assert_eq!(db::check_role(&pool).await.unwrap(), Findings::default());
     assert_eq!(db::check_listen(&pool).await.unwrap(), Findings::default());
     let newest = i64::from(u32::MAX);
-    assert!(db::check_schema_version(&pool, 1..=newest).await.unwrap().is_empty());
-    assert_eq!(db::check_schema_version(&pool, newest..=newest).await.unwrap().0.len(), 1);
+    assert!(
+        db::check_schema_version(&pool, 1..=newest)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        db::check_schema_version(&pool, newest..=newest)
+            .await
+            .unwrap()
+            .0
+            .len(),
+        1
+    );
 
     let superuser = Pool::of(db.superuser().await, COORDINATOR);
     let found = db::check_role(&superuser).await.unwrap();
@@ -262,13 +321,18 @@ async fn the_start_checks_tell_everything_at_once() {
     let newest = i64::from(u32::MAX);
 
     let mut stable = Preflight::new(Mode::Stable);
-    stable.postgres(&database, &superuser, newest..=newest).await.unwrap();
+    stable
+        .postgres(&database, &superuser, newest..=newest)
+        .await
+        .unwrap();
     let failure = stable.finish().unwrap_err();
     assert_eq!(failure.exit_code(), 64);
     assert!(failure.to_string().lines().count() >= 5, "{failure}");
 
     let mut dev = Preflight::new(Mode::Dev);
-    dev.postgres(&database, &superuser, 1..=newest).await.unwrap();
+    dev.postgres(&database, &superuser, 1..=newest)
+        .await
+        .unwrap();
     dev.listening(&superuser).await.unwrap();
     dev.finish().unwrap();
 }

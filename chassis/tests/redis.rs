@@ -1,5 +1,5 @@
 //! The Redis client against a real server, also one that stops answering.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,9 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        Self { valkey: kit::own_valkey() }
+        Self {
+            valkey: kit::own_valkey(),
+        }
     }
 
     fn client(&self) -> Client {
@@ -24,7 +26,10 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.valkey.pid()).ok().and_then(Pid::from_raw).unwrap();
+        let pid = i32::try_from(self.valkey.pid())
+            .ok()
+            .and_then(Pid::from_raw)
+            .unwrap();
         kill_process(pid, signal).unwrap();
     }
 }
@@ -45,14 +50,20 @@ async fn a_server_that_stops_answering_is_a_deadline_and_then_is_back() {
 
     server.signal(Signal::STOP);
     let asked = Instant::now();
-    let error = client.call::<String>(&cmd(&["GET", "k"])).await.unwrap_err();
+    let error = client
+        .call::<String>(&cmd(&["GET", "k"]))
+        .await
+        .unwrap_err();
     let took = asked.elapsed();
     server.signal(Signal::CONT);
 
     assert!(matches!(error, RedisError::Deadline(TIMEOUT)), "{error}");
     assert!(took >= TIMEOUT && took < TIMEOUT * 5, "{took:?}");
     let problem = Problem::from(error);
-    assert_eq!((problem.http, problem.grpc, problem.code), (503, 14, "unavailable"));
+    assert_eq!(
+        (problem.http, problem.grpc, problem.code),
+        (503, 14, "unavailable")
+    );
     assert!(problem.retry_after.is_some());
     let mut answer = client.call::<String>(&cmd(&["GET", "k"])).await;
     for _ in 0..50 {
@@ -73,7 +84,10 @@ async fn a_server_that_is_gone_is_unavailable_within_the_deadline() {
     for _ in 0..3 {
         let asked = Instant::now();
         let error = client.ping().await.unwrap_err();
-        assert!(matches!(error, RedisError::Unavailable(_) | RedisError::Deadline(_)), "{error}");
+        assert!(
+            matches!(error, RedisError::Unavailable(_) | RedisError::Deadline(_)),
+            "{error}"
+        );
         assert!(asked.elapsed() < TIMEOUT * 5);
     }
 }
@@ -93,7 +107,11 @@ async fn a_blocking_command_has_a_connection_and_a_deadline_of_its_own() {
 #[tokio::test]
 async fn a_refused_command_is_a_mistake_and_no_outage() {
     let server = Server::start();
-    let error = server.client().call::<()>(&cmd(&["NOSUCH"])).await.unwrap_err();
+    let error = server
+        .client()
+        .call::<()>(&cmd(&["NOSUCH"]))
+        .await
+        .unwrap_err();
     assert!(matches!(error, RedisError::Refused(_)), "{error}");
     assert_eq!(Problem::from(error).http, 500);
 }
@@ -103,7 +121,10 @@ async fn finds_a_server_that_evicts_or_forgets() {
     let server = Server::start();
     let client = server.client();
     let set = async |name: &str, value: &str| {
-        client.call::<()>(&cmd(&["CONFIG", "SET", name, value])).await.unwrap();
+        client
+            .call::<()>(&cmd(&["CONFIG", "SET", name, value]))
+            .await
+            .unwrap();
     };
     set("maxmemory-policy", "noeviction").await;
     set("appendonly", "yes").await;
@@ -118,12 +139,20 @@ async fn finds_a_server_that_evicts_or_forgets() {
 async fn a_server_that_does_not_tell_wants_the_operators_word() {
     let server = Server::start();
     let root = server.client();
-    let rules = ["ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", "-config"];
+    let rules = [
+        "ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", "-config",
+    ];
     root.call::<()>(&cmd(&rules)).await.unwrap();
     let url = format!("{}?user=limited&pass=pw", server.valkey.url());
     let limited = Client::open(&Redis::at(&url, TIMEOUT).unwrap()).unwrap();
     assert_eq!(limited.check(None).await.unwrap().0.len(), 2);
-    assert!(limited.check(Some("managed by us")).await.unwrap().is_empty());
+    assert!(
+        limited
+            .check(Some("managed by us"))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let Err(RedisError::Refused(_)) = limited.call::<()>(&cmd(&["CONFIG", "GET", "*"])).await
     else {
         panic!("was allowed")

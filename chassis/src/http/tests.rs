@@ -156,3 +156,27 @@ async fn a_problem_carries_the_request_id_and_when_to_come_back() {
     assert_eq!(document["request_id"], "r1");
     assert_eq!(document["error"], "unavailable");
 }
+
+#[tokio::test]
+async fn requests_are_counted_by_template_and_how_they_ended() {
+    let metrics = crate::metrics::Registry::new("sample");
+    let things = Router::new().route("/things/{id}", get(async || "ok"));
+    let governed = govern(things, &limits(), Clock::system(), Rng::seeded(1));
+    let router = measure(governed, &metrics, Clock::system());
+    for path in ["/things/1", "/things/2", "/nowhere"] {
+        ask(
+            router.clone(),
+            Request::get(path).body(Body::empty()).unwrap(),
+        )
+        .await;
+    }
+    let text = metrics.expose().unwrap();
+    let expected = [
+        r#"sample_http_requests_total{route="/things/{id}",status="Success"} 2"#,
+        r#"sample_http_requests_total{route="(none)",status="Refused"} 1"#,
+        r#"sample_http_request_duration_seconds_count{route="/things/{id}"} 2"#,
+    ];
+    for line in expected {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
