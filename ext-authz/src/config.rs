@@ -70,7 +70,7 @@ pub struct RawCheck {
     pub max_in_flight: usize,
     /// Streams of one connection.
     pub max_concurrent_streams: u32,
-    /// After SIGTERM, health says NOT_SERVING for this long before the listener closes.
+    /// After SIGTERM, health says `NOT_SERVING` for this long before the listener closes.
     pub lame_duck: Period,
 }
 
@@ -135,7 +135,7 @@ pub struct Check {
     pub max_in_flight: usize,
     /// Streams of one connection.
     pub max_concurrent_streams: u32,
-    /// How long health says NOT_SERVING before the listener closes.
+    /// How long health says `NOT_SERVING` before the listener closes.
     pub lame_duck: Duration,
 }
 
@@ -188,7 +188,7 @@ impl Raw for RawConfig {
         Some(Config {
             check: check?,
             ops: ops?,
-            authority: authority?,
+            authority,
             redis: redis?,
             evidence: evidence?,
             cache,

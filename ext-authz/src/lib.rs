@@ -8,10 +8,13 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod app;
 pub mod config;
 pub mod decide;
+pub mod evidence;
 pub mod feed;
 pub mod metrics;
 pub mod refusals;
 
+pub use app::run;
 pub use config::{Attachments, Config, RawConfig};

@@ -42,14 +42,14 @@ impl From<Option<IpAddr>> for Peer {
 }
 
 impl std::fmt::Display for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::V4([a, b, c]) => write!(f, "{}/24", Ipv4Addr::new(*a, *b, *c, 0)),
+            Self::V4([a, b, c]) => write!(formatter, "{}/24", Ipv4Addr::new(*a, *b, *c, 0)),
             Self::V6([a, b, c, d]) => {
-                write!(f, "{}/64", Ipv6Addr::new(*a, *b, *c, *d, 0, 0, 0, 0))
+                write!(formatter, "{}/64", Ipv6Addr::new(*a, *b, *c, *d, 0, 0, 0, 0))
             }
-            Self::Unknown => f.write_str("unknown"),
-            Self::Other => f.write_str("other"),
+            Self::Unknown => formatter.write_str("unknown"),
+            Self::Other => formatter.write_str("other"),
         }
     }
 }

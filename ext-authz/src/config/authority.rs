@@ -58,7 +58,7 @@ pub struct Authority {
 }
 
 impl RawAuthority {
-    pub(super) fn resolve(&self, checks: &mut Checks<'_>) -> Option<Authority> {
+    pub(super) fn resolve(&self, checks: &mut Checks<'_>) -> Authority {
         checks.ensure(
             !self.endpoints.is_empty(),
             "authority.endpoints",
@@ -90,13 +90,13 @@ impl RawAuthority {
             let key = format!("authority.{name}");
             checks.ensure(!period.get().is_zero(), key, "must not be zero");
         }
-        Some(Authority {
+        Authority {
             endpoints,
             timeout: self.timeout.get(),
             silence: self.silence.get(),
             clock_every: self.clock_every.get(),
             ack_every: self.ack_every.get(),
-        })
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Evidence, until it is in the ledger.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::config::{Checks, Period};
+use chassis::journal::Durability;
 use mandate::id::KeyId;
 use serde::{Deserialize, Serialize};
 
@@ -15,12 +17,16 @@ pub struct RawEvidence {
     pub kid: String,
     /// The journal's folder; on a disk that outlives the process.
     pub dir: PathBuf,
+    /// The operator attests that a folder which does not last is meant so. Empty: not attested.
+    pub attested_loss: String,
     /// What an answered decision survives: `process` (written) or `host` (synced).
     pub durability: Durability,
     /// The most bytes the journal may take.
     pub max_bytes: u64,
     /// How many of them only decisions about authenticated callers may use.
     pub reserve_bytes: u64,
+    /// The share of it that one zone may use, in percent: one zone's flood is not another's outage.
+    pub zone_percent: u8,
     /// Refusals of callers that did not authenticate are counted over this long.
     pub refusals_every: Period,
     /// How many kinds of them are told apart by network.
@@ -29,25 +35,16 @@ pub struct RawEvidence {
     pub partitions: u32,
 }
 
-/// What an answered decision survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// The end of this process.
-    Process,
-    /// The end of this machine.
-    #[default]
-    Host,
-}
-
 impl Default for RawEvidence {
     fn default() -> Self {
         Self {
             kid: "ext-authz-1".to_owned(),
             dir: PathBuf::from("journal"),
+            attested_loss: String::new(),
             durability: Durability::Host,
             max_bytes: 256 * 1024 * 1024,
             reserve_bytes: 64 * 1024 * 1024,
+            zone_percent: 50,
             refusals_every: Period::from_secs(10),
             refusals_kinds: 4_096,
             partitions: 4,
@@ -68,12 +65,14 @@ pub struct Evidence {
     pub max_bytes: u64,
     /// How many of them only decisions about authenticated callers may use.
     pub reserve_bytes: u64,
+    /// The share of it that one zone may use, in percent.
+    pub zone_percent: u8,
     /// Refusals are counted over this long.
     pub refusals_every: Duration,
     /// How many kinds are told apart.
     pub refusals_kinds: usize,
     /// Partitions of the event streams.
-    pub partitions: u32,
+    pub partitions: NonZeroU32,
 }
 
 impl RawEvidence {
@@ -89,6 +88,7 @@ impl RawEvidence {
             "evidence.reserve_bytes",
             "must be less than evidence.max_bytes",
         );
+        checks.durable_path("evidence.dir", &self.dir, &self.attested_loss);
         let every = self.refusals_every.get();
         checks.ensure(
             !every.is_zero(),
@@ -101,19 +101,22 @@ impl RawEvidence {
             "must be at least 1",
         );
         checks.ensure(
-            self.partitions > 0,
-            "evidence.partitions",
-            "must be at least 1",
+            (1..=100).contains(&self.zone_percent),
+            "evidence.zone_percent",
+            "must be between 1 and 100",
         );
+        let partitions = NonZeroU32::new(self.partitions).ok_or("must be at least 1");
+        let partitions = checks.take("evidence.partitions", partitions);
         Some(Evidence {
             kid: kid?,
             dir: self.dir,
             durability: self.durability,
             max_bytes: self.max_bytes,
             reserve_bytes: self.reserve_bytes,
+            zone_percent: self.zone_percent,
             refusals_every: every,
             refusals_kinds: self.refusals_kinds,
-            partitions: self.partitions,
+            partitions: partitions?,
         })
     }
 }

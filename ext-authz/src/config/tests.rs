@@ -27,7 +27,7 @@ impl Files {
 
     fn environment(&self) -> Environment {
         Environment::of([
-            ("CARACAL_MODE", "stable".to_owned()),
+            ("CARACAL_MODE", "dev".to_owned()),
             ("REDIS_URL", "unix:///run/caracal/valkey.sock".to_owned()),
             ("REDIS_PASSWORD_FILE", self.file("redis", TOKEN)),
             ("EVENT_KEY_FILE", self.file("event", KEY)),

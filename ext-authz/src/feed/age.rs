@@ -13,7 +13,7 @@ use std::time::Duration;
 const HELD: usize = 3;
 
 /// A mapping older than this is not used.
-pub const MOST_AGE: Duration = Duration::from_secs(600);
+pub const MOST_AGE: Duration = Duration::from_mins(10);
 
 /// A wall clock further from the database's than this is not one to check `exp` with.
 pub const MOST_SKEW: Duration = Duration::from_secs(1);

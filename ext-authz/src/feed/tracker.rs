@@ -126,9 +126,12 @@ impl Tracker {
     /// A snapshot came, complete up to `as_of_ns`. False where it is older than what is held; then
     /// nothing has changed.
     pub fn loaded(&mut self, epoch: Epoch, pos: u64, as_of_ns: i64) -> bool {
-        if self.past.contains(&epoch) {
+        // An epoch left behind, unless it turns out to be the living one after all.
+        let past = self.past.contains(&epoch);
+        if past && self.complete_ns.is_some_and(|complete| complete >= as_of_ns) {
             return false;
         }
+        self.past.retain(|left| *left != epoch);
         let same = self.held.filter(|held| held.epoch == epoch);
         let fell = self.resync == Some(epoch);
         if same.is_some_and(|held| pos < held.pos) && !fell {
@@ -253,7 +256,7 @@ mod tests {
         assert_eq!(tracker.complete_ns(), Some(200));
         assert_eq!(tracker.change(epoch(1), 6), Verdict::Ignore);
         assert!(
-            !tracker.loaded(epoch(1), 9, 900),
+            !tracker.loaded(epoch(1), 9, 150),
             "nobody goes back to an epoch"
         );
     }
@@ -265,6 +268,16 @@ mod tests {
         assert!(tracker.loaded(epoch(2), 5, 100));
         assert_eq!(tracker.phase(), Phase::Held);
         assert_eq!(tracker.change(epoch(1), 4), Verdict::Ignore);
+    }
+
+    #[test]
+    fn an_epoch_taken_for_an_old_one_is_taken_up_when_it_proves_to_be_the_living_one() {
+        let mut tracker = loaded(1, 5, 100);
+        assert_eq!(tracker.heartbeat(epoch(2), 1, 200), Verdict::Reload);
+        assert!(tracker.loaded(epoch(1), 5, 100), "from a coordinator that lags behind");
+        assert_eq!(tracker.heartbeat(epoch(2), 1, 300), Verdict::Ignore);
+        assert!(tracker.loaded(epoch(2), 1, 300));
+        assert_eq!(tracker.heartbeat(epoch(2), 1, 400), Verdict::Apply);
     }
 
     #[test]
@@ -327,8 +340,11 @@ mod tests {
                     }
                     Message::Snapshot(e, pos) => {
                         let as_of = i64::try_from(pos).unwrap() * 10;
+                        let complete = tracker.complete_ns();
                         if tracker.loaded(epoch(e), pos, as_of) {
-                            prop_assert!(!left.contains(&e), "went back to an epoch");
+                            let later = complete.is_none_or(|complete| as_of > complete);
+                            prop_assert!(!left.contains(&e) || later, "went back to an epoch");
+                            left.retain(|past| *past != e);
                             if let Some((before, _)) = model.filter(|(before, _)| *before != e) {
                                 left.push(before);
                             }

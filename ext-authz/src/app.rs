@@ -1,0 +1,117 @@
+//! Wiring, and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chassis::crypto::EventKey;
+use chassis::evidence::Shipper;
+use chassis::journal::{Journal, JournalConfig};
+use chassis::redis::Client;
+use chassis::{App, Failure, Lifecycle, ops};
+use policy::rego::Evaluator;
+use tokio::sync::Semaphore;
+
+use crate::api::check::{Check, Parts};
+use crate::api::serve;
+use crate::config::{Config, Evidence};
+use crate::decide::{Decider, View};
+use crate::evidence::{Desk, take_back};
+use crate::feed::core::Core;
+use crate::feed::memory::Memory;
+use crate::feed::run::{self as feed, Shared};
+use crate::feed::source::Source;
+use crate::metrics::{FeedMetrics, Metrics};
+use crate::refusals::Refusals;
+
+/// Starts the service: its tasks run on the lifecycle.
+pub async fn run(config: Config, app: App) -> Result<(), Failure> {
+    let bound = serve::bind(&config.check.listen).await?;
+    ops::serve(&config.ops, &app.lifecycle, &app.readiness, &app.metrics).await?;
+    let journal = open_journal(&config, &app).await?;
+    let redis = Client::open(&config.redis)?;
+    Shipper::new(
+        journal.clone(),
+        redis.clone(),
+        config.producers.clone(),
+        app.clock.clone(),
+    )
+    .counted(&app.metrics)
+    .spawn(&app.lifecycle);
+    let memory: Shared = Arc::new(ArcSwap::from_pointee(View::empty()));
+    start_feed(&config, &app, redis, Arc::clone(&memory))?;
+    let metrics = Metrics::new(&app.metrics);
+    let refusals = Refusals::new(config.evidence.refusals_kinds);
+    let (desk, withdrawals) = Desk::new(journal.clone(), refusals, metrics.clone());
+    let desk = Arc::new(desk);
+    app.lifecycle.spawn(
+        "withdrawals",
+        take_back(Arc::clone(&desk), withdrawals, app.lifecycle.clone()),
+    );
+    app.lifecycle.spawn(
+        "refusals",
+        flush(Arc::clone(&desk), config.evidence.clone(), config.check.lame_duck, app.lifecycle.clone()),
+    );
+    let check = Check::new(Parts {
+        decider: Decider::new(config.attachments),
+        memory,
+        desk,
+        deadline: config.check.deadline,
+        slots: Semaphore::new(config.check.max_in_flight),
+        clock: app.clock.clone(),
+        rng: app.rng.clone(),
+        metrics,
+    });
+    serve::serve(bound, check, &config.check, app.readiness.clone(), &app.lifecycle);
+    Ok(())
+}
+
+async fn open_journal(config: &Config, app: &App) -> Result<Journal, Failure> {
+    let Evidence { dir, durability, max_bytes, reserve_bytes, zone_percent, partitions, .. } =
+        config.evidence.clone();
+    let signer = EventKey::new(config.evidence.kid.clone(), &config.event_key)
+        .map_err(Failure::internal)?;
+    let journal = JournalConfig {
+        dir,
+        service: app.service,
+        durability,
+        max_bytes,
+        reserve: reserve_bytes,
+        zone_percent,
+        partitions,
+    };
+    Journal::open(journal, app.clock.clone(), app.rng.clone(), Arc::new(signer))
+        .await
+        .map_err(Failure::internal)
+}
+
+fn start_feed(config: &Config, app: &App, redis: Client, memory: Shared) -> Result<(), Failure> {
+    let zones = || config.attachments.values().flatten().copied();
+    let evaluator = Evaluator::new().map_err(Failure::internal)?;
+    let held = Memory::new(zones(), config.cache, evaluator);
+    let parts = feed::Parts {
+        core: Core::new(config.producers.clone(), held),
+        source: Arc::new(Source::open(&config.authority, &config.service_token, zones())?),
+        redis,
+        config: config.authority.clone(),
+        reader: format!("{}/{}", app.service, app.rng.uuid_v7(app.clock.now())),
+        clock: app.clock.clone(),
+        rng: app.rng.clone(),
+        dependency: app.readiness.need("authority"),
+        metrics: FeedMetrics::new(&app.metrics),
+    };
+    feed::start(parts, memory, &app.lifecycle);
+    Ok(())
+}
+
+/// Writes down counted refusals at each window's end, and once more after the last answer.
+async fn flush(desk: Arc<Desk>, evidence: Evidence, lame_duck: Duration, lifecycle: Lifecycle) {
+    while !lifecycle.soft().is_cancelled() {
+        tokio::select! {
+            () = lifecycle.soft().cancelled() => {}
+            () = tokio::time::sleep(evidence.refusals_every) => desk.flush().await,
+        }
+    }
+    tokio::time::sleep(lame_duck.saturating_add(Duration::from_millis(500))).await;
+    desk.flush().await;
+}

@@ -1,0 +1,160 @@
+//! Puts decisions on record before they are answered.
+//!
+//! An allow is answered only from a [`Recorded`], and a `Recorded` allow exists only after the journal
+//! said that it has the event. What comes before a valid signature is counted instead. An allow whose
+//! answer cannot be given any more, since time is up or the caller is gone, is taken back by a second
+//! event with the same decision id.
+
+pub mod event;
+mod withdrawal;
+
+use std::time::Duration;
+
+use chassis::journal::{Journal, JournalError};
+use ledger::event::{Event, Outcome};
+use policy::{Decision, Denial, Unavailable};
+use tokio::sync::mpsc;
+
+use crate::decide::{Decided, Inquiry};
+use crate::metrics::Metrics;
+use crate::refusals::{Key, Peer, Refusals, Sample};
+
+pub use withdrawal::take_back;
+use withdrawal::Unanswered;
+
+/// Where decisions go on record.
+#[derive(Debug)]
+pub struct Desk {
+    journal: Journal,
+    refusals: Refusals,
+    withdrawals: mpsc::UnboundedSender<Event>,
+    metrics: Metrics,
+}
+
+/// A decision that is on record, and may be answered.
+#[derive(Debug)]
+pub struct Recorded(Decided);
+
+impl Recorded {
+    /// What was decided.
+    pub fn decided(&self) -> &Decided {
+        &self.0
+    }
+}
+
+impl Desk {
+    /// A desk, and where what has to be taken back arrives: for [`take_back`].
+    pub fn new(
+        journal: Journal,
+        refusals: Refusals,
+        metrics: Metrics,
+    ) -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (withdrawals, receiver) = mpsc::unbounded_channel();
+        (Self { journal, refusals, withdrawals, metrics }, receiver)
+    }
+
+    /// Puts a decision on record, or turns an allow that could not be into no decision.
+    pub async fn record(
+        &self,
+        decided: Decided,
+        inquiry: &Inquiry<'_>,
+        patience: Duration,
+    ) -> Recorded {
+        // Nothing is known about who asked: anybody can cause this.
+        if decided.trace.mandate.is_none() {
+            return self.counted(decided, inquiry);
+        }
+        let event = event::of_decision(&decided, inquiry.request_id);
+        let unanswered = Unanswered::watch(&event, &self.withdrawals);
+        match tokio::time::timeout(patience, self.journal.append(event)).await {
+            Ok(Ok(_)) => {
+                unanswered.answered();
+                Recorded(decided)
+            }
+            Ok(Err(error)) => {
+                self.unjournaled(&error);
+                self.unrecorded(decided, Unavailable::JournalUnavailable, unanswered, inquiry)
+            }
+            Err(_) => self.unrecorded(decided, Unavailable::Deadline, unanswered, inquiry),
+        }
+    }
+
+    /// Whether the journal has the event is not known. An allow is taken back by a second event, which
+    /// is then what is on record; a refusal is counted, so that it is in the ledger in any case.
+    fn unrecorded(
+        &self,
+        decided: Decided,
+        why: Unavailable,
+        unanswered: Unanswered<'_>,
+        inquiry: &Inquiry<'_>,
+    ) -> Recorded {
+        if matches!(decided.decision, Decision::Allow(_)) {
+            unanswered.because(Denial::from(why).code());
+            Recorded(undecided(decided, why))
+        } else {
+            self.counted(decided, inquiry)
+        }
+    }
+
+    /// Counts a refusal. An allow cannot come here: it would be without evidence.
+    fn counted(&self, decided: Decided, inquiry: &Inquiry<'_>) -> Recorded {
+        let decided = undecided(decided, Unavailable::JournalUnavailable);
+        let (outcome, code) = event::outcome(&decided.decision);
+        let key = Key {
+            zone: decided.trace.zone,
+            binding: decided.trace.binding,
+            code,
+            unavailable: outcome == Outcome::Unavailable,
+            peer: Peer::from(inquiry.peer),
+        };
+        let at_ns = i64::try_from(decided.at.as_nanosecond()).unwrap_or(i64::MAX);
+        let sample = || Sample {
+            decision: decided.id,
+            request_id: inquiry.request_id.to_owned(),
+            at_ns,
+        };
+        self.refusals.count(key, sample, at_ns);
+        Recorded(decided)
+    }
+
+    /// Writes down what was counted. What the journal does not take is kept for the next time.
+    pub async fn flush(&self) {
+        let counts = self.refusals.take();
+        self.metrics.refusal_kinds.set(i64::try_from(counts.len()).unwrap_or(i64::MAX));
+        for count in counts {
+            if let Err(error) = self.journal.append(event::of_count(&count)).await {
+                self.unjournaled(&error);
+                self.refusals.put_back(count);
+            }
+        }
+    }
+
+    /// Counts an allow that could not even be taken back: most likely it was not written either.
+    fn count_withdrawn(&self, withdrawal: &Event) {
+        let Some(decision) = withdrawal.decision_id else { return };
+        let key = Key {
+            zone: withdrawal.zone,
+            binding: withdrawal.binding,
+            code: Denial::from(Unavailable::JournalUnavailable).code(),
+            unavailable: true,
+            peer: Peer::Unknown,
+        };
+        let at_ns = withdrawal.at_ns;
+        let request_id = withdrawal.request_id.clone().unwrap_or_default();
+        self.refusals.count(key, || Sample { decision, request_id, at_ns }, at_ns);
+    }
+
+    fn unjournaled(&self, error: &JournalError) {
+        self.metrics.unjournaled.inc();
+        let error = error.to_string();
+        tracing::warn!(error, "an event could not be journaled");
+    }
+}
+
+/// An allow becomes no decision; a refusal stays what it is.
+fn undecided(mut decided: Decided, why: Unavailable) -> Decided {
+    if matches!(decided.decision, Decision::Allow(_)) {
+        decided.decision = Decision::Deny(Denial::from(why));
+    }
+    decided
+}

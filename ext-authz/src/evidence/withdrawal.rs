@@ -1,0 +1,65 @@
+//! Allows that were written down and then not answered.
+
+use std::sync::Arc;
+
+use chassis::Lifecycle;
+use ledger::event::{Event, Outcome};
+use tokio::sync::mpsc;
+
+use super::{Desk, event};
+
+/// The code of an allow taken back because whoever asked was gone.
+const CODE: &str = "unanswered";
+
+/// Watches an allow between the moment it may be written and the moment it may be answered. Dropped in
+/// between, whatever the reason, it takes the allow back.
+pub(super) struct Unanswered<'a> {
+    event: Option<Box<Event>>,
+    code: &'static str,
+    withdrawals: &'a mpsc::UnboundedSender<Event>,
+}
+
+impl<'a> Unanswered<'a> {
+    pub(super) fn watch(event: &Event, withdrawals: &'a mpsc::UnboundedSender<Event>) -> Self {
+        let allows = event.decision == Some(Outcome::Allow);
+        Self { event: allows.then(|| Box::new(event.clone())), code: CODE, withdrawals }
+    }
+
+    /// It will not be answered, for this reason.
+    pub(super) fn because(mut self, code: &'static str) {
+        self.code = code;
+    }
+
+    pub(super) fn answered(mut self) {
+        self.event = None;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(allowed) = self.event.take() {
+            // Without a receiver the process is ending, and the answer was never given.
+            let _ending = self.withdrawals.send(event::of_withdrawal(&allowed, self.code));
+        }
+    }
+}
+
+/// Writes down what has to be taken back, until the soft token and then as long as there is anything.
+pub async fn take_back(
+    desk: Arc<Desk>,
+    mut withdrawals: mpsc::UnboundedReceiver<Event>,
+    lifecycle: Lifecycle,
+) {
+    loop {
+        let withdrawal = tokio::select! {
+            biased;
+            withdrawal = withdrawals.recv() => withdrawal,
+            () = lifecycle.soft().cancelled() => withdrawals.try_recv().ok(),
+        };
+        let Some(withdrawal) = withdrawal else { return };
+        if let Err(error) = desk.journal.append(withdrawal.clone()).await {
+            desk.unjournaled(&error);
+            desk.count_withdrawn(&withdrawal);
+        }
+    }
+}

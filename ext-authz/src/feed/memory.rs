@@ -1,0 +1,249 @@
+//! Memory as it is kept: what a snapshot or a change does to it.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use jiff::Timestamp;
+use ledger::envelope::Envelope;
+use mandate::id::ZoneId;
+use mandate::{ObjectState, Revocations, StateAnchor};
+use policy::rego::Evaluator;
+use policy::snapshot::{Change, PolicyState, Snapshot, What, ZoneView};
+use wire::convert::{AuthorityChange, StateChange};
+use wire::pb::caracal::authority::v1 as pb;
+
+use crate::decide::{Bounds, Ready, Verified, ZoneMemory};
+
+/// What is known of the zones that we may decide about.
+#[derive(Debug)]
+pub struct Memory {
+    mine: HashSet<ZoneId>,
+    bounds: Bounds,
+    evaluator: Evaluator,
+    snapshot: Snapshot,
+    zones: HashMap<ZoneId, Arc<ZoneMemory>>,
+    states: HashMap<(ZoneId, StateAnchor), u64>,
+}
+
+/// A change that was not understood and names no zone: the whole of what it came in cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a change was not understood")]
+pub struct NotUnderstood;
+
+impl Memory {
+    /// An empty memory of these zones.
+    pub fn new(
+        zones: impl IntoIterator<Item = ZoneId>,
+        bounds: Bounds,
+        evaluator: Evaluator,
+    ) -> Self {
+        Self {
+            mine: zones.into_iter().collect(),
+            bounds,
+            evaluator,
+            snapshot: Snapshot::new(),
+            zones: HashMap::new(),
+            states: HashMap::new(),
+        }
+    }
+
+    /// What is known of zones.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// What goes with them.
+    pub fn zones(&self) -> &HashMap<ZoneId, Arc<ZoneMemory>> {
+        &self.zones
+    }
+
+    /// Applies one change. A change of a zone of ours that is not understood makes that zone, and no
+    /// other, undecidable until a snapshot is understood.
+    pub fn apply(&mut self, envelope: &Envelope) -> Result<(), NotUnderstood> {
+        match AuthorityChange::from_payload(&envelope.payload) {
+            Ok(change) if !says(envelope, &change) => {
+                self.not_understood(envelope, "its kind or zone is another")
+            }
+            Ok(change) => {
+                if self.mine.contains(&change.zone()) {
+                    self.change(change);
+                }
+                Ok(())
+            }
+            Err(error) => self.not_understood(envelope, &error.to_string()),
+        }
+    }
+
+    fn not_understood(&mut self, envelope: &Envelope, why: &str) -> Result<(), NotUnderstood> {
+        tracing::error!(why, kind = envelope.kind, pos = envelope.pos, "a change was not understood");
+        if let Some(zone) = envelope.zone {
+            self.give_up(zone);
+        }
+        Err(NotUnderstood)
+    }
+
+    /// Starts anew from a snapshot. What is dead stays dead and no cut-off falls, whatever the snapshot
+    /// says; states of objects are what it says, so that none is held for ever.
+    pub fn load(&mut self, changes: Vec<pb::Change>) -> Result<(), NotUnderstood> {
+        let mut next = Self::new(self.mine.iter().copied(), self.bounds, self.evaluator.clone());
+        let mut lost = Vec::new();
+        let mut rows = Vec::new();
+        for change in changes {
+            let zone = zone_of(&change);
+            match AuthorityChange::try_from(change) {
+                Ok(change) if !next.mine.contains(&change.zone()) => {}
+                Ok(AuthorityChange::Snapshot(change)) => rows.push(change),
+                Ok(change) => next.change(change),
+                Err(error) => {
+                    let error = error.to_string();
+                    tracing::error!(error, "a part of the snapshot was not understood");
+                    lost.push(zone.ok_or(NotUnderstood)?);
+                }
+            }
+        }
+        next.snapshot = next.snapshot.apply(&rows);
+        next.settle();
+        for zone in lost {
+            next.give_up(zone);
+        }
+        next.keep_dead(self);
+        *self = next;
+        Ok(())
+    }
+
+    /// Forgets dead ids whose time is over.
+    pub fn sweep(&self, now: Timestamp) {
+        for zone in self.zones.values() {
+            zone.revoke(|revocations| revocations.sweep(now));
+        }
+    }
+
+    fn change(&mut self, change: AuthorityChange) {
+        match change {
+            AuthorityChange::Snapshot(change) => self.row(&change),
+            AuthorityChange::Dead(dead) => self.zone(dead.zone).revoke(|set| dead.apply(set)),
+            AuthorityChange::CutOff(cut_off) => {
+                self.zone(cut_off.zone).revoke(|set| cut_off.apply(set));
+            }
+            AuthorityChange::State { version, change } => self.state(version, &change),
+        }
+    }
+
+    fn row(&mut self, change: &Change) {
+        let before = self.snapshot.zone(change.zone).cloned();
+        self.snapshot = self.snapshot.apply([change]);
+        let Some(after) = self.snapshot.zone(change.zone).cloned() else { return };
+        let memory = self.zone(change.zone);
+        let next = match change.what {
+            // Trust in what was verified before rests on both.
+            What::Key { .. } | What::Zone(_) => memory.with_new_keys(),
+            What::Policy(_) if !same_policy(before.as_deref(), &after) => {
+                memory.with_policy(self.ready(&after))
+            }
+            What::Policy(_) | What::Resource(_) | What::Binding(_) => return,
+        };
+        self.zones.insert(change.zone, Arc::new(next));
+    }
+
+    fn state(&mut self, version: u64, change: &StateChange) {
+        let held = self.states.entry((change.zone, change.anchor.clone())).or_default();
+        if version > *held {
+            *held = version;
+            self.zone(change.zone).revoke(|set| change.apply(set));
+        }
+    }
+
+    /// The memory of a zone, made when it is first spoken of.
+    fn zone(&mut self, zone: ZoneId) -> Arc<ZoneMemory> {
+        let bounds = self.bounds;
+        let memory = self
+            .zones
+            .entry(zone)
+            .or_insert_with(|| Arc::new(ZoneMemory::new(Arc::new(Verified::new(zone, bounds)))));
+        Arc::clone(memory)
+    }
+
+    fn give_up(&mut self, zone: ZoneId) {
+        if self.mine.contains(&zone) {
+            let broken = self.zone(zone).broken();
+            self.zones.insert(zone, Arc::new(broken));
+        }
+    }
+
+    /// After all rows of a snapshot are in: makes each zone's policy ready.
+    fn settle(&mut self) {
+        let views: Vec<(ZoneId, Arc<ZoneView>)> =
+            self.snapshot.zones().map(|(zone, view)| (*zone, Arc::clone(view))).collect();
+        for (zone, view) in views {
+            let ready = self.zone(zone).with_policy(self.ready(&view));
+            self.zones.insert(zone, Arc::new(ready));
+        }
+    }
+
+    /// The active version, ready to be asked. One that cannot be made ready is not replaced by the one
+    /// before it: nothing is decided then.
+    fn ready(&self, view: &ZoneView) -> Option<Arc<Ready>> {
+        let PolicyState::Active(active) = view.policy() else { return None };
+        match self.evaluator.prepare(&active.data) {
+            Ok(prepared) => Some(Arc::new(Ready::new(active.version, prepared))),
+            Err(error) => {
+                let error = error.to_string();
+                tracing::error!(error, policy.version = %active.version, "the policy cannot be asked");
+                None
+            }
+        }
+    }
+
+    /// Takes over what `held` knows to be dead or cut off.
+    fn keep_dead(&mut self, held: &Self) {
+        for (zone, memory) in &held.zones {
+            let mut union = memory.revocations().clone();
+            for (of, anchor) in held.states.keys() {
+                if of == zone {
+                    union.set_state(anchor.clone(), ObjectState::Active);
+                }
+            }
+            let next = self.zone(*zone);
+            let loaded: Revocations = next.revocations().clone();
+            union.merge(&loaded);
+            self.zones.insert(*zone, Arc::new(next.with_revocations(union)));
+        }
+    }
+}
+
+/// Whether an envelope is what carries such a change: a producer is trusted by kind, so a kind must not
+/// carry another's change.
+fn says(envelope: &Envelope, change: &AuthorityChange) -> bool {
+    let kind = match change {
+        AuthorityChange::Snapshot(change) => match change.what {
+            What::Zone(_) => "zone",
+            What::Key { .. } => "key",
+            What::Resource(_) => "resource",
+            What::Binding(_) => "binding",
+            What::Policy(_) => "policy",
+        },
+        AuthorityChange::Dead(_) => "revocation",
+        AuthorityChange::CutOff(_) => "cutoff",
+        AuthorityChange::State { .. } => "state",
+    };
+    envelope.kind == kind && envelope.zone == Some(change.zone())
+}
+
+fn same_policy(before: Option<&ZoneView>, after: &ZoneView) -> bool {
+    before.is_some_and(|before| before.policy() == after.policy())
+}
+
+/// The zone that a change names, whether or not the rest of it is understood.
+fn zone_of(change: &pb::Change) -> Option<ZoneId> {
+    let zone = match change.what.as_ref()? {
+        pb::change::What::Zone(zone) => &zone.zone_id,
+        pb::change::What::Key(key) => &key.zone_id,
+        pb::change::What::Resource(resource) => &resource.zone_id,
+        pb::change::What::Binding(binding) => &binding.zone_id,
+        pb::change::What::Policy(policy) => &policy.zone_id,
+        pb::change::What::State(state) => &state.zone_id,
+        pb::change::What::Dead(dead) => &dead.zone_id,
+        pb::change::What::CutOff(cut_off) => &cut_off.zone_id,
+    };
+    ZoneId::parse(zone).ok()
+}
