@@ -1,0 +1,10 @@
+//! The coordinator on real engines, as its own roles.
+
+mod api;
+mod authority;
+mod bench;
+mod engines;
+mod limits;
+mod races;
+mod sequencing;
+mod sessions;
