@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Mutex<prometheus_client::registry::Registry>>,
+    plain: Arc<Mutex<prometheus_client::registry::Registry>>,
 }
 
 impl Registry {
@@ -16,6 +17,7 @@ impl Registry {
         let inner = prometheus_client::registry::Registry::with_prefix(prefix);
         Self {
             inner: Arc::new(Mutex::new(inner)),
+            plain: Arc::default(),
         }
     }
 
@@ -27,11 +29,22 @@ impl Registry {
         register(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The same without the prefix, for the few names that alerts and manuals know in full.
+    pub fn register_plain<T>(
+        &self,
+        register: impl FnOnce(&mut prometheus_client::registry::Registry) -> T,
+    ) -> T {
+        register(&mut self.plain.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// All of it in the `OpenMetrics` text format.
     pub fn expose(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        prometheus_client::encoding::text::encode(&mut text, &inner)?;
+        for registry in [&self.inner, &self.plain] {
+            let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+            prometheus_client::encoding::text::encode_registry(&mut text, &registry)?;
+        }
+        prometheus_client::encoding::text::encode_eof(&mut text)?;
         Ok(text)
     }
 }
@@ -59,5 +72,17 @@ mod tests {
         checks.inc();
         let text = registry.expose().unwrap();
         assert!(text.contains("ext_authz_checks_total 1"), "{text}");
+    }
+
+    #[test]
+    fn exposes_plain_names_beside_prefixed_ones_and_ends_once() {
+        let registry = Registry::new("audit");
+        let counter: Counter = Counter::default();
+        registry.register_plain(|registry| registry.register("known", "Known", counter.clone()));
+        registry.register(|registry| registry.register("own", "Own", counter.clone()));
+        let text = registry.expose().unwrap();
+        assert!(text.contains("\nknown_total 0"), "{text}");
+        assert!(text.contains("audit_own_total 0"), "{text}");
+        assert_eq!(text.matches("# EOF").count(), 1);
     }
 }

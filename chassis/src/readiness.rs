@@ -13,6 +13,7 @@ pub struct Readiness {
 struct State {
     draining: bool,
     dependencies: BTreeMap<&'static str, Result<(), String>>,
+    notes: BTreeMap<&'static str, String>,
 }
 
 /// The state at one moment.
@@ -24,6 +25,9 @@ pub struct Report {
     pub draining: bool,
     /// `ok`, or why not, of every dependency.
     pub dependencies: BTreeMap<&'static str, String>,
+    /// What an operator should know although requests are served.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<&'static str, String>,
 }
 
 impl Readiness {
@@ -40,6 +44,14 @@ impl Readiness {
         };
         dependency.down("starting");
         dependency
+    }
+
+    /// Tells something that an operator should know and that keeps no request away; nothing takes it back.
+    pub fn note(&self, name: &'static str, text: Option<String>) {
+        self.with(|state| match text {
+            Some(text) => state.notes.insert(name, text),
+            None => state.notes.remove(name),
+        });
     }
 
     /// The process is ending; it is never ready again.
@@ -69,6 +81,7 @@ impl Readiness {
                     )
                 })
                 .collect(),
+            notes: state.notes.clone(),
         })
     }
 
@@ -126,6 +139,20 @@ mod tests {
         );
         redis.up();
         assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn a_note_is_told_and_keeps_nothing_away() {
+        let readiness = Readiness::new();
+        readiness.note("tamper", Some("1 case is open".to_owned()));
+        let report = readiness.report();
+        assert!(report.ready);
+        assert_eq!(
+            report.notes.get("tamper").map(String::as_str),
+            Some("1 case is open")
+        );
+        readiness.note("tamper", None);
+        assert!(readiness.report().notes.is_empty());
     }
 
     #[test]

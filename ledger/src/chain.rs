@@ -2,6 +2,7 @@
 
 use hmac::digest::Key;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use mandate::id::ZoneId;
 use sha2::Sha256;
 use zeroize::Zeroize as _;
 
@@ -9,6 +10,12 @@ const DOMAIN: &[u8] = b"caracal-chain-v1";
 
 /// The link before the first.
 pub const GENESIS: [u8; 32] = [0; 32];
+
+/// The name of a zone's log, which its links cover; no zone is the deployment's own log.
+pub fn origin(zone: Option<ZoneId>, log: u32) -> String {
+    let name = zone.map_or_else(|| "system".to_owned(), |zone| zone.to_string());
+    format!("caracal/{name}/{log}")
+}
 
 /// A chain key of one zone and key epoch.
 pub struct ChainKey([u8; 32]);
