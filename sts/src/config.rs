@@ -349,3 +349,6 @@ impl RawFailures {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

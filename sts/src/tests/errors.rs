@@ -107,7 +107,9 @@ async fn a_client_that_does_not_authenticate_is_invalid_client() {
         ("not a secret", Some((id.as_str(), "hunter2"))),
         ("nothing", None),
     ] {
-        let answer = world.post(&form, auth).await;
+        // Each from a place of its own: this is not about how often one may fail.
+        let source = format!("192.0.2.{}", case.len());
+        let answer = world.post_from(&source, &form, auth).await;
         assert_eq!(
             (answer.status, answer.error()),
             (401, "invalid_client"),
@@ -183,6 +185,7 @@ async fn a_zone_that_is_not_there_or_archived_issues_nothing() {
             .await;
         assert_eq!((answer.status, answer.code()), (404, "zone_unknown"));
     }
+    assert_eq!(world.client_credentials(&[]).await.status, 200);
     world.archive_zone().await;
     let answer = world.client_credentials(&[]).await;
     assert_eq!(

@@ -236,10 +236,15 @@ async fn a_mandate_never_outlives_its_session_or_what_it_came_from() {
         "{}",
         answer.text
     );
-    let subject = world.session_mandate().await;
-    world.advance(1000).await;
     // The session runs out 4000 seconds after the start.
-    world.advance(4000 - 3500 - 1000 - 5 + 0).await;
+    let subject = world.session_mandate().await;
+    world.advance(450).await;
+    let answer = world.exchange_of(&subject, &[("resource", INVOICES)]).await;
+    assert_eq!(
+        (answer.status, &answer.body["expires_in"]),
+        (200, &50.into())
+    );
+    world.advance(50).await;
     let answer = world.exchange_of(&subject, &[("resource", INVOICES)]).await;
     assert_eq!(answer.code(), "session_ended", "{}", answer.text);
 }

@@ -33,9 +33,15 @@ async fn without_a_zone_the_serving_role_sees_nothing() {
 }
 
 #[tokio::test]
-async fn the_keeper_sees_that_zones_exist_and_no_more() {
+async fn the_keeper_sees_which_zones_wait_and_no_more() {
     let world = World::new().await;
     let pool = world.db.pool(KEEPING).await;
+    assert_eq!(visible(&pool, &["zones"]).await["zones"], "0");
+    let superuser = world.db.superuser().await;
+    sqlx::query("UPDATE zones SET state = 'provisioning'")
+        .execute(&superuser)
+        .await
+        .unwrap();
     assert_eq!(visible(&pool, &["zones"]).await["zones"], "1");
     for (table, seen) in visible(&pool, &TABLES).await {
         assert!(["0", "refused"].contains(&seen.as_str()), "{table}: {seen}");

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -131,7 +132,8 @@ impl World {
         // The real time to the second: rows that the database dates itself must fit.
         let start = Timestamp::from_second(1_780_000_000).unwrap();
         let clock = TestClock::new(start);
-        let rng = Rng::seeded(1);
+        static SEED: AtomicU64 = AtomicU64::new(1);
+        let rng = Rng::seeded(SEED.fetch_add(1, Ordering::Relaxed));
         let (app, _watch) = App::with("sts", Mode::Dev, clock.clone().into(), rng.clone());
         let serving = Pool::of(db.pool(SERVING).await, SERVING);
         let keeping = Pool::of(db.pool(KEEPING).await, KEEPING);

@@ -28,6 +28,7 @@ impl Tables {
         let grants: serde_json::Map<String, Value> = self
             .ceilings
             .iter()
+            .filter(|(_, held)| !held.is_empty())
             .map(|(uri, held)| {
                 (
                     uri.to_string(),
@@ -337,7 +338,7 @@ prop_compose! {
     fn some_case()(
         resources in some_tables(),
         ceilings in some_tables(),
-        confined in proptest::option::of(some_scopes()),
+        confined in proptest::option::of(some_scopes().prop_filter("not empty", |set| !set.is_empty())),
         approval in some_scopes(),
         subject in some_scopes(),
         subject_targets in some_uris(),

@@ -23,10 +23,14 @@ fn exchange(more: &[(&'static str, &'static str)]) -> Result<Exchange, Parameter
         ("session", SESSION),
     ];
     for (name, value) in more {
-        if *value == "-" {
-            pairs.retain(|(given, _)| given != name);
-        } else {
-            pairs.push((name, value));
+        match value.strip_prefix('-') {
+            // `-` leaves the parameter out, `-x` gives another value.
+            Some("") => pairs.retain(|(given, _)| given != name),
+            Some(other) => {
+                pairs.retain(|(given, _)| given != name);
+                pairs.push((name, other));
+            }
+            None => pairs.push((name, value)),
         }
     }
     match read(&pairs)?.grant {
@@ -151,7 +155,7 @@ fn refuses_every_parameter_of_the_wrong_shape() {
     let scope = "`scope` is not a list of at most 64 scopes separated by single spaces";
     check(&[("scope", "a\"b")], scope);
     check(&[("scope", " ")], scope);
-    for ttl in ["0", "901", "-1", "+1", "1.5", "1e2", "99999999999", "9 "] {
+    for ttl in ["0", "901", "--1", "+1", "1.5", "1e2", "99999999999", "9 "] {
         assert!(
             matches!(
                 exchange(&[("ttl", ttl)]),
@@ -161,7 +165,7 @@ fn refuses_every_parameter_of_the_wrong_shape() {
         );
     }
     for (name, value) in [
-        ("session", "x"),
+        ("session", "-x"),
         ("mandate_use", "session"),
         ("mandate_use", "Gateway"),
         ("allow_partial", "1"),
