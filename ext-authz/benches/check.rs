@@ -17,10 +17,10 @@ mod common;
 
 use std::time::Instant;
 
+use chassis::Clock;
 use chassis::crypto::EventKey;
 use chassis::journal::Durability;
 use chassis::secrets::Key32;
-use chassis::Clock;
 use common::{Asked, Service, World};
 use envoy_types::ext_authz::v3::pb::CheckRequest;
 use mandate::id::KeyId;
@@ -34,21 +34,36 @@ const ANSWERS: usize = 30_000;
 const IN_FLIGHT: usize = 32;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let report = runtime.block_on(async {
         let mut rows = Vec::new();
         for durability in [Durability::Process, Durability::Host] {
             let world = World::new();
             let service = service(&world, durability).await;
-            let mandates: Vec<String> = (0..100).map(|n| world.mandate(|claims| claims["jti"] = common::id(5_000 + n).into())).collect();
-            let wire: Vec<Vec<u8>> = mandates.iter().map(|mandate| request(mandate).encode_to_vec()).collect();
+            let mandates: Vec<String> = (0..100)
+                .map(|n| world.mandate(|claims| claims["jti"] = common::id(5_000 + n).into()))
+                .collect();
+            let wire: Vec<Vec<u8>> = mandates
+                .iter()
+                .map(|mandate| request(mandate).encode_to_vec())
+                .collect();
             let wire = Arc::new(wire);
             run(&service, &wire, 2_000).await;
             rows.push(measured("decode", durability, || decode(&wire, ANSWERS)));
             let before = cpu_us();
             let started = Instant::now();
             run(&service, &wire, ANSWERS).await;
-            rows.push(row("check", durability, cpu_us() - before, started, ANSWERS));
+            rows.push(row(
+                "check",
+                durability,
+                cpu_us() - before,
+                started,
+                ANSWERS,
+            ));
         }
         json!({ "answers": ANSWERS, "in_flight": IN_FLIGHT, "rows": rows })
     });
@@ -120,6 +135,10 @@ fn row(what: &str, durability: Durability, cpu: u64, started: Instant, answers: 
 /// CPU time of all threads of this process, in microseconds (`/proc/self/task/*/schedstat`: nanoseconds on CPU).
 fn cpu_us() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-    let spent = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
-    spent.filter_map(|line| line.split(' ').next()?.parse::<u64>().ok()).sum::<u64>() / 1_000
+    let spent =
+        tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    spent
+        .filter_map(|line| line.split(' ').next()?.parse::<u64>().ok())
+        .sum::<u64>()
+        / 1_000
 }

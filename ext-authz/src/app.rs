@@ -1,5 +1,6 @@
 //! Wiring, and nothing else.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use chassis::redis::Client;
 use chassis::{App, Failure, Lifecycle, ops};
 use policy::rego::Evaluator;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::api::check::{Check, Parts};
 use crate::api::serve;
@@ -50,7 +52,12 @@ pub async fn run(config: Config, app: App) -> Result<(), Failure> {
     );
     app.lifecycle.spawn(
         "refusals",
-        flush(Arc::clone(&desk), config.evidence.clone(), config.check.lame_duck, app.lifecycle.clone()),
+        flush(
+            Arc::clone(&desk),
+            config.evidence.clone(),
+            config.check.lame_duck,
+            app.lifecycle.clone(),
+        ),
     );
     let check = Check::new(Parts {
         decider: Decider::new(config.attachments),
@@ -62,15 +69,28 @@ pub async fn run(config: Config, app: App) -> Result<(), Failure> {
         rng: app.rng.clone(),
         metrics,
     });
-    serve::serve(bound, check, &config.check, app.readiness.clone(), &app.lifecycle);
+    serve::serve(
+        bound,
+        check,
+        &config.check,
+        app.readiness.clone(),
+        &app.lifecycle,
+    );
     Ok(())
 }
 
 async fn open_journal(config: &Config, app: &App) -> Result<Journal, Failure> {
-    let Evidence { dir, durability, max_bytes, reserve_bytes, zone_percent, partitions, .. } =
-        config.evidence.clone();
-    let signer = EventKey::new(config.evidence.kid.clone(), &config.event_key)
-        .map_err(Failure::internal)?;
+    let Evidence {
+        dir,
+        durability,
+        max_bytes,
+        reserve_bytes,
+        zone_percent,
+        partitions,
+        ..
+    } = config.evidence.clone();
+    let signer =
+        EventKey::new(config.evidence.kid.clone(), &config.event_key).map_err(Failure::internal)?;
     let journal = JournalConfig {
         dir,
         service: app.service,
@@ -80,9 +100,29 @@ async fn open_journal(config: &Config, app: &App) -> Result<Journal, Failure> {
         zone_percent,
         partitions,
     };
-    Journal::open(journal, app.clock.clone(), app.rng.clone(), Arc::new(signer))
-        .await
-        .map_err(Failure::internal)
+    Journal::open(
+        journal,
+        app.clock.clone(),
+        app.rng.clone(),
+        Arc::new(signer),
+    )
+    .await
+    .map_err(Failure::internal)
+}
+
+/// The name the coordinator knows this reader by. It outlives the process: a restart is no new reader
+/// that somebody would wait for besides the old one.
+fn reader(dir: &Path, app: &App) -> Result<String, Failure> {
+    let file = dir.join("reader");
+    let held = std::fs::read_to_string(&file).unwrap_or_default();
+    let id = if let Ok(id) = Uuid::try_parse(held.trim()) {
+        id
+    } else {
+        let id = app.rng.uuid_v7(app.clock.now());
+        std::fs::write(&file, id.to_string())?;
+        id
+    };
+    Ok(format!("{}/{id}", app.service))
 }
 
 fn start_feed(config: &Config, app: &App, redis: Client, memory: Shared) -> Result<(), Failure> {
@@ -91,10 +131,14 @@ fn start_feed(config: &Config, app: &App, redis: Client, memory: Shared) -> Resu
     let held = Memory::new(zones(), config.cache, evaluator);
     let parts = feed::Parts {
         core: Core::new(config.producers.clone(), held),
-        source: Arc::new(Source::open(&config.authority, &config.service_token, zones())?),
+        source: Arc::new(Source::open(
+            &config.authority,
+            &config.service_token,
+            zones(),
+        )?),
         redis,
         config: config.authority.clone(),
-        reader: format!("{}/{}", app.service, app.rng.uuid_v7(app.clock.now())),
+        reader: reader(&config.evidence.dir, app)?,
         clock: app.clock.clone(),
         rng: app.rng.clone(),
         dependency: app.readiness.need("authority"),

@@ -46,7 +46,11 @@ impl std::fmt::Display for Peer {
         match self {
             Self::V4([a, b, c]) => write!(formatter, "{}/24", Ipv4Addr::new(*a, *b, *c, 0)),
             Self::V6([a, b, c, d]) => {
-                write!(formatter, "{}/64", Ipv6Addr::new(*a, *b, *c, *d, 0, 0, 0, 0))
+                write!(
+                    formatter,
+                    "{}/64",
+                    Ipv6Addr::new(*a, *b, *c, *d, 0, 0, 0, 0)
+                )
             }
             Self::Unknown => formatter.write_str("unknown"),
             Self::Other => formatter.write_str("other"),

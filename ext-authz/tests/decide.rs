@@ -1,12 +1,19 @@
 //! What is decided about which request, through the whole path but the socket: from Envoy's message to
 //! Envoy's answer, on memory that was loaded from signed chunks.
-#![expect(clippy::unwrap_used, unreachable_pub, dead_code, reason = "tests; `common` is shared")]
+#![expect(
+    clippy::unwrap_used,
+    unreachable_pub,
+    dead_code,
+    reason = "tests; `common` is shared"
+)]
 
 mod common;
 
 use std::time::Duration;
 
-use common::{Asked, HOST, OTHER, OTHER_HOST, World, change, dead, id, policy, policy_change, zone};
+use common::{
+    Asked, HOST, OTHER, OTHER_HOST, World, change, dead, id, policy, policy_change, zone,
+};
 use envoy_types::ext_authz::v3::pb::{CheckRequest, CheckResponse};
 use ext_authz::api::request;
 use ext_authz::decide::{Decided, View};
@@ -65,10 +72,16 @@ fn a_mandate_that_names_resource_and_scope_is_allowed_and_found_in_the_cache_nex
     let second = decided(&case.world, &case.view, &request);
     assert!(matches!(first.decision, Decision::Allow(_)), "{first:?}");
     assert!(matches!(second.decision, Decision::Allow(_)));
-    assert_eq!((first.trace.cached, second.trace.cached), (Some(false), Some(true)));
+    assert_eq!(
+        (first.trace.cached, second.trace.cached),
+        (Some(false), Some(true))
+    );
     assert_eq!(second.trace.zone, Some(zone(1)));
     let operation = second.trace.operation.unwrap();
-    assert_eq!((operation.method.as_str(), operation.template.as_str()), ("GET", "/v1/invoices/{id}"));
+    assert_eq!(
+        (operation.method.as_str(), operation.template.as_str()),
+        ("GET", "/v1/invoices/{id}")
+    );
 }
 
 #[test]
@@ -76,18 +89,30 @@ fn refuses_what_a_mandate_is_not_good_for() {
     let case = Case::new();
     let now = case.world.clock.now().as_second();
     for (expected, change) in [
-        ("expired", json!({ "iat": now - 60, "nbf": now - 60, "exp": now })),
+        (
+            "expired",
+            json!({ "iat": now - 60, "nbf": now - 60, "exp": now }),
+        ),
         ("not_yet_valid", json!({ "nbf": now + 60 })),
         ("lifetime_too_long", json!({ "exp": now + 7200 })),
         ("wrong_issuer", json!({ "iss": "https://other.example" })),
         ("wrong_zone", json!({ "zone_id": zone(2).to_string() })),
-        ("wrong_use", json!({ "use": "session", "aud": common::ISSUER })),
+        (
+            "wrong_use",
+            json!({ "use": "session", "aud": common::ISSUER }),
+        ),
         ("wrong_audience", json!({ "aud": OTHER })),
-        ("resource_not_granted", json!({ "aud": OTHER, "target": [OTHER] })),
+        (
+            "resource_not_granted",
+            json!({ "aud": OTHER, "target": [OTHER] }),
+        ),
         ("scope_missing", json!({ "scope": "payments:write" })),
         ("confirmation_unsupported", json!({ "cnf": { "jkt": "x" } })),
         ("role_scope_mismatch", json!({ "labels": [] })),
-        ("policy_not_granted", json!({ "client_id": id(8) })),
+        (
+            "policy_not_granted",
+            json!({ "client_id": id(8), "sub": id(8) }),
+        ),
     ] {
         let got = case.with(|claims| {
             let fields = change.as_object().unwrap().clone();
@@ -103,12 +128,21 @@ fn refuses_every_credential_but_one() {
     let mandate = case.world.mandate(|_| {});
     let (head, signature) = mandate.rsplit_once('.').unwrap();
     let swapped = if signature.starts_with('A') { "B" } else { "A" };
-    let forged = format!("{head}.{swapped}{}", &signature[1..]);
+    let forged = format!("{head}.{swapped}{}", signature.get(1..).unwrap());
     assert_eq!(case.code(&Asked::new()), "credential_missing");
-    assert_eq!(case.code(&Asked::new().header("authorization", "Basic YTpi")), "credential_malformed");
+    assert_eq!(
+        case.code(&Asked::new().header("authorization", "Basic YTpi")),
+        "credential_malformed"
+    );
     assert_eq!(case.code(&Asked::new().bearer("nonsense")), "malformed");
-    assert_eq!(case.code(&Asked::new().bearer(&forged)), "signature_invalid");
-    assert_eq!(case.code(&case.good().bearer(&mandate)), "credential_duplicate");
+    assert_eq!(
+        case.code(&Asked::new().bearer(&forged)),
+        "signature_invalid"
+    );
+    assert_eq!(
+        case.code(&case.good().bearer(&mandate)),
+        "credential_duplicate"
+    );
     let foreign = case.world.mandate_of(1, |_| {});
     assert_eq!(case.code(&Asked::new().bearer(&foreign)), "key_unknown");
 }
@@ -124,12 +158,29 @@ fn refuses_what_cannot_be_governed_or_would_have_to_be_repaired() {
         ("path_refused", case.good().path("")),
         ("host_refused", case.good().host("a,b")),
         ("host_refused", case.good().header("host", "wiki.test")),
-        ("override_header", case.good().header("x-http-method-override", "DELETE")),
-        ("override_header", case.good().header("X_Original-URL", "/admin")),
-        ("resource_assertion", case.good().header("x-caracal-resource", OTHER)),
-        ("resource_assertion", case.good().header("x_caracal_resource", "")),
+        (
+            "override_header",
+            case.good().header("x-http-method-override", "DELETE"),
+        ),
+        (
+            "override_header",
+            case.good().header("X_Original-URL", "/admin"),
+        ),
+        (
+            "resource_assertion",
+            case.good().header("x-caracal-resource", OTHER),
+        ),
+        (
+            "resource_assertion",
+            case.good().header("x_caracal_resource", ""),
+        ),
     ] {
-        assert_eq!(case.code(&asked), expected, "{asked:?}", asked = (&asked.method, &asked.path, &asked.headers));
+        assert_eq!(
+            case.code(&asked),
+            expected,
+            "{asked:?}",
+            asked = (&asked.method, &asked.path, &asked.headers)
+        );
     }
     let asserted = case.good().header("x-caracal-resource", common::RESOURCE);
     assert_eq!(case.code(&asserted), "allowed");
@@ -143,10 +194,31 @@ fn a_check_without_http_or_with_headers_in_both_forms_is_refused() {
     let mut network = case.good().request();
     network.attributes.as_mut().unwrap().request = None;
     let mut both = case.good().request();
-    let joined = case.good().joined().request().attributes.unwrap().request.unwrap().http.unwrap().headers;
-    both.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap().headers = joined;
+    let joined = case
+        .good()
+        .joined()
+        .request()
+        .attributes
+        .unwrap()
+        .request
+        .unwrap()
+        .http
+        .unwrap()
+        .headers;
+    both.attributes
+        .as_mut()
+        .unwrap()
+        .request
+        .as_mut()
+        .unwrap()
+        .http
+        .as_mut()
+        .unwrap()
+        .headers = joined;
     for request in [CheckRequest::default(), network, both] {
-        let Decision::Deny(denial) = decided(&case.world, &case.view, &request).decision else { panic!("allowed") };
+        let Decision::Deny(denial) = decided(&case.world, &case.view, &request).decision else {
+            panic!("allowed")
+        };
         assert_eq!(denial.http(), 400, "{denial:?}");
     }
 }
@@ -155,7 +227,11 @@ fn a_check_without_http_or_with_headers_in_both_forms_is_refused() {
 fn the_client_chooses_only_within_what_the_proxy_attached() {
     let case = Case::new();
     let other = |asked: Asked| asked.host(OTHER_HOST);
-    assert_eq!(case.code(&other(case.good())), "resource_not_granted", "a mandate of one binding at another's host");
+    assert_eq!(
+        case.code(&other(case.good())),
+        "resource_not_granted",
+        "a mandate of one binding at another's host"
+    );
     assert_eq!(case.code(&case.good().host("nobody.example")), "no_binding");
     assert_eq!(case.code(&case.good().path("/v1/nothing")), "no_rule");
     let mut elsewhere = case.good();
@@ -164,9 +240,16 @@ fn the_client_chooses_only_within_what_the_proxy_attached() {
         assert_eq!(case.code(&elsewhere), "no_binding", "{attachment:?}");
     }
     // A zone out of the attachment's reach cannot be reached by its host.
-    assert_eq!(case.code(&case.good().host("payments.two.test")), "no_binding");
+    assert_eq!(
+        case.code(&case.good().host("payments.two.test")),
+        "no_binding"
+    );
     elsewhere.attachment = Some("both".to_owned());
-    assert_eq!(case.code(&elsewhere.host("payments.two.test")), "key_unknown", "another zone's mandate");
+    assert_eq!(
+        case.code(&elsewhere.host("payments.two.test")),
+        "key_unknown",
+        "another zone's mandate"
+    );
 }
 
 #[test]
@@ -182,19 +265,23 @@ fn a_mandate_cached_in_one_zone_is_nothing_in_another() {
 #[test]
 fn an_approval_a_restriction_a_missing_and_a_broken_policy_each_say_so() {
     let case = Case::new();
-    let admin = Asked::new().method("DELETE").bearer(&case.world.mandate(|claims| claims["scope"] = json!("payments:admin")));
+    let admin = Asked::new().method("DELETE").bearer(
+        &case
+            .world
+            .mandate(|claims| claims["scope"] = json!("payments:admin")),
+    );
     assert_eq!(case.code(&admin), "approval_required");
 
     let mut restricted = policy();
     restricted["restrict"]["zone"] = json!(true);
     let mut changes = case.world.changes();
     changes.push(policy_change(zone(1), 2, &restricted));
-    let view = case.world.view(&case.world.loaded_with(changes));
+    let view = case.world.view(&case.world.loaded_with(&changes));
     assert_eq!(code(&case.world, &view, &case.good()), "zone_restricted");
 
     let without = |change: &pb::Change| !matches!(change.what, Some(pb::change::What::Policy(_)));
     let changes: Vec<_> = case.world.changes().into_iter().filter(without).collect();
-    let view = case.world.view(&case.world.loaded_with(changes));
+    let view = case.world.view(&case.world.loaded_with(&changes));
     assert_eq!(code(&case.world, &view, &case.good()), "policy_missing");
 
     let mut changes = case.world.changes();
@@ -203,18 +290,28 @@ fn an_approval_a_restriction_a_missing_and_a_broken_policy_each_say_so() {
         policy.data = b"{\"grants\":[]}".to_vec();
     }
     changes.push(broken);
-    let view = case.world.view(&case.world.loaded_with(changes));
-    assert_eq!(code(&case.world, &view, &case.good()), "policy_error", "the one before it is not kept");
+    let view = case.world.view(&case.world.loaded_with(&changes));
+    assert_eq!(
+        code(&case.world, &view, &case.good()),
+        "policy_error",
+        "the one before it is not kept"
+    );
 }
 
 #[test]
 fn nothing_is_decided_without_memory_or_from_memory_that_is_too_old() {
     let case = Case::new();
-    assert_eq!(code(&case.world, &View::empty(), &case.good()), "authority_not_ready");
+    assert_eq!(
+        code(&case.world, &View::empty(), &case.good()),
+        "authority_not_ready"
+    );
     case.world.clock.advance(Duration::from_millis(9_900));
     assert_eq!(code(&case.world, &case.view, &case.good()), "allowed");
     case.world.clock.advance(Duration::from_millis(200));
-    assert_eq!(code(&case.world, &case.view, &case.good()), "authority_stale");
+    assert_eq!(
+        code(&case.world, &case.view, &case.good()),
+        "authority_stale"
+    );
 }
 
 #[test]
@@ -222,7 +319,9 @@ fn a_wall_clock_that_was_set_makes_memory_stale() {
     let case = Case::new();
     let asked = case.good();
     assert_eq!(case.code(&asked), "allowed");
-    case.world.clock.set(case.world.clock.now() + Duration::from_secs(2));
+    case.world
+        .clock
+        .set(case.world.clock.now() + Duration::from_secs(2));
     assert_eq!(case.code(&asked), "authority_stale");
 }
 
@@ -230,11 +329,16 @@ fn a_wall_clock_that_was_set_makes_memory_stale() {
 fn a_zone_of_which_something_was_not_understood_is_refused_alone() {
     let world = World::new();
     let mut changes = world.changes();
-    changes.push(change(pb::change::What::Zone(pb::Zone { zone_id: zone(2).to_string(), ..pb::Zone::default() })));
-    let view = world.view(&world.loaded_with(changes));
+    changes.push(change(pb::change::What::Zone(pb::Zone {
+        zone_id: zone(2).to_string(),
+        ..pb::Zone::default()
+    })));
+    let view = world.view(&world.loaded_with(&changes));
     let good = Asked::new().bearer(&world.mandate(|_| {}));
     assert_eq!(code(&world, &view, &good), "allowed");
-    let mut other = Asked::new().bearer(&world.mandate_of(1, |_| {})).host("payments.two.test");
+    let mut other = Asked::new()
+        .bearer(&world.mandate_of(1, |_| {}))
+        .host("payments.two.test");
     other.attachment = Some("both".to_owned());
     assert_eq!(code(&world, &view, &other), "authority_resync");
 }
@@ -247,12 +351,18 @@ fn every_anchor_of_a_mandate_revokes_it() {
     let anchored = |kind, id: &str| dead(zone(1), kind, id, now + 3_600);
     let cut = |kind, id: &str| common::cut_off(zone(1), kind, id, now);
     for change in [
-        anchored(Mandate, &id(100)), anchored(Record, &id(101)), anchored(Session, &id(102)), anchored(Key, "zone-1"),
-        cut(Application, &id(9)), cut(Subject, &id(9)), cut(Resource, common::RESOURCE), cut(Zone, &zone(1).to_string()),
+        anchored(Mandate, &id(100)),
+        anchored(Record, &id(101)),
+        anchored(Session, &id(102)),
+        anchored(Key, "zone-1"),
+        cut(Application, &id(9)),
+        cut(Subject, &id(9)),
+        cut(Resource, common::RESOURCE),
+        cut(Zone, &zone(1).to_string()),
     ] {
         let mut changes = world.changes();
         changes.push(change.clone());
-        let view = world.view(&world.loaded_with(changes));
+        let view = world.view(&world.loaded_with(&changes));
         let good = Asked::new().bearer(&world.mandate(|_| {}));
         assert_eq!(code(&world, &view, &good), "revoked", "{change:?}");
         assert_eq!(code(&world, &view, &good), "revoked", "also from the cache");
@@ -266,6 +376,12 @@ fn whatever_is_asked_the_answer_refuses_or_carries_a_permit() {
         assert!(denial.http() >= 400 && denial.grpc() != 0, "{denial:?}");
     }
     let empty = CheckResponse::default();
-    assert!(empty.http_response.is_none(), "the empty answer is what must never be sent");
-    assert_eq!(Case::new().code(&Asked::new().host(HOST)), "credential_missing");
+    assert!(
+        empty.http_response.is_none(),
+        "the empty answer is what must never be sent"
+    );
+    assert_eq!(
+        Case::new().code(&Asked::new().host(HOST)),
+        "credential_missing"
+    );
 }

@@ -1,5 +1,10 @@
 //! What messages do to memory, and so to decisions: signed messages in, decisions out.
-#![expect(clippy::unwrap_used, unreachable_pub, dead_code, reason = "tests; `common` is shared")]
+#![expect(
+    clippy::unwrap_used,
+    unreachable_pub,
+    dead_code,
+    reason = "tests; `common` is shared"
+)]
 
 mod common;
 
@@ -11,8 +16,8 @@ use ext_authz::feed::core::{Core, SnapshotError, Taken, Wants};
 use ledger::envelope::{DalekSigner, Epoch};
 use mandate::id::{DecisionId, KeyId};
 use policy::Decision;
-use prost::Message as _;
 use proptest::prelude::*;
+use prost::Message as _;
 use uuid::Uuid;
 use wire::pb::caracal::authority::v1 as pb;
 
@@ -20,7 +25,10 @@ fn code(world: &World, core: &Core, mandate: &str) -> &'static str {
     let request = Asked::new().bearer(mandate).request();
     let id = DecisionId::from_uuid(Uuid::from_u64_pair(0xdec1, 1));
     let view = world.view(core);
-    match World::decider().decide(id, &request::read(&request), &view, &world.moment()).decision {
+    match World::decider()
+        .decide(id, &request::read(&request), &view, &world.moment())
+        .decision
+    {
         Decision::Allow(_) => "allowed",
         Decision::Deny(denial) => denial.code(),
     }
@@ -65,7 +73,11 @@ fn a_gap_is_asked_for_and_nothing_after_it_counts() {
     assert_eq!(core.wants(false), Wants::Nothing);
     assert_eq!(core.take(revoke(&world, 13)), Taken::Postponed);
     assert!(matches!(core.wants(false), Wants::Since(held) if held.pos == 10));
-    assert_eq!(code(&world, &core, &world.mandate(|_| {})), "allowed", "until it is due");
+    assert_eq!(
+        code(&world, &core, &world.mandate(|_| {})),
+        "allowed",
+        "until it is due"
+    );
     core.too_far_behind();
     assert_eq!(core.wants(false), Wants::Snapshot);
 }
@@ -80,10 +92,18 @@ fn a_message_makes_nothing_fresh_because_it_arrived() {
     assert_eq!(code(&world, &core, &mandate), "authority_stale");
     core.take(early);
     core.read_clock(world.trip());
-    assert_eq!(code(&world, &core, &mandate), "authority_stale", "it says when, and that was long ago");
+    assert_eq!(
+        code(&world, &core, &mandate),
+        "authority_stale",
+        "it says when, and that was long ago"
+    );
     let change = state(zone(1), 2, &id(7), pb::State::Disabled);
     core.take(world.sign("state", Some(zone(1)), 11, change.encode_to_vec()));
-    assert_eq!(code(&world, &core, &mandate), "authority_stale", "a change proves nothing");
+    assert_eq!(
+        code(&world, &core, &mandate),
+        "authority_stale",
+        "a change proves nothing"
+    );
     core.take(world.heartbeat(11));
     assert_eq!(code(&world, &core, &mandate), "allowed");
 }
@@ -110,7 +130,10 @@ fn a_kind_that_carries_another_kinds_change_makes_its_zone_undecidable() {
     let mut core = world.loaded();
     let change = dead(zone(1), pb::ObjectKind::Session, &id(1), later(&world));
     core.take(world.sign("policy", Some(zone(1)), 11, change.encode_to_vec()));
-    assert_eq!(code(&world, &core, &world.mandate(|_| {})), "authority_resync");
+    assert_eq!(
+        code(&world, &core, &world.mandate(|_| {})),
+        "authority_resync"
+    );
     assert_eq!(core.wants(false), Wants::Snapshot);
     core.load(world.snapshot(11, &world.changes())).unwrap();
     assert_eq!(code(&world, &core, &world.mandate(|_| {})), "allowed");
@@ -124,14 +147,23 @@ fn a_snapshot_counts_whole_or_not_at_all() {
         let mut core = world.core();
         core.read_clock(world.trip());
         let error = core.load(chunks).unwrap_err();
-        assert_eq!(code(&world, &core, &world.mandate(|_| {})), "authority_not_ready");
+        assert_eq!(
+            code(&world, &core, &world.mandate(|_| {})),
+            "authority_not_ready"
+        );
         error
     };
     assert_eq!(refused(Vec::new()), SnapshotError::NotWhole);
     assert_eq!(refused(whole()[..1].to_vec()), SnapshotError::NotWhole);
     assert_eq!(refused(whole()[1..].to_vec()), SnapshotError::NotWhole);
-    assert_eq!(refused(whole().into_iter().rev().collect()), SnapshotError::NotWhole);
-    let doubled = whole().into_iter().flat_map(|chunk| [chunk.clone(), chunk]).collect();
+    assert_eq!(
+        refused(whole().into_iter().rev().collect()),
+        SnapshotError::NotWhole
+    );
+    let doubled = whole()
+        .into_iter()
+        .flat_map(|chunk| [chunk.clone(), chunk])
+        .collect();
     assert_eq!(refused(doubled), SnapshotError::NotWhole);
     let mut mixed = whole();
     mixed[1] = world.snapshot(11, &world.changes()).remove(1);
@@ -145,10 +177,16 @@ fn a_snapshot_counts_whole_or_not_at_all() {
 fn a_new_epoch_refuses_until_its_snapshot_and_keeps_what_was_revoked() {
     let mut world = World::new();
     let mut core = world.loaded();
-    let (one, two) = (world.mandate(|_| {}), world.mandate(|claims| claims["jti"] = id(300).into()));
+    let (one, two) = (
+        world.mandate(|_| {}),
+        world.mandate(|claims| claims["jti"] = id(300).into()),
+    );
     let change = dead(zone(1), pb::ObjectKind::Mandate, &id(100), later(&world));
     core.take(world.sign("revocation", Some(zone(1)), 11, change.encode_to_vec()));
-    assert_eq!((code(&world, &core, &one), code(&world, &core, &two)), ("revoked", "allowed"));
+    assert_eq!(
+        (code(&world, &core, &one), code(&world, &core, &two)),
+        ("revoked", "allowed")
+    );
 
     // An older copy of the database: it knows nothing of the revocation.
     world.epoch = Epoch([2; 16]);
@@ -156,7 +194,10 @@ fn a_new_epoch_refuses_until_its_snapshot_and_keeps_what_was_revoked() {
     assert_eq!(code(&world, &core, &two), "authority_resync");
     assert_eq!(core.wants(false), Wants::Snapshot);
     core.load(world.snapshot(3, &world.changes())).unwrap();
-    assert_eq!((code(&world, &core, &one), code(&world, &core, &two)), ("revoked", "allowed"));
+    assert_eq!(
+        (code(&world, &core, &one), code(&world, &core, &two)),
+        ("revoked", "allowed")
+    );
 }
 
 #[test]
@@ -169,7 +210,12 @@ fn a_held_state_goes_with_a_snapshot_that_does_not_have_it_and_a_cut_off_does_no
     assert_eq!(code(&world, &core, &mandate), "disabled");
     core.load(world.snapshot(12, &world.changes())).unwrap();
     assert_eq!(code(&world, &core, &mandate), "allowed", "never permanent");
-    let cut = cut_off(zone(1), pb::ObjectKind::Application, &id(9), world.clock.now().as_second());
+    let cut = cut_off(
+        zone(1),
+        pb::ObjectKind::Application,
+        &id(9),
+        world.clock.now().as_second(),
+    );
     core.take(world.sign("cutoff", Some(zone(1)), 13, cut.encode_to_vec()));
     core.load(world.snapshot(14, &world.changes())).unwrap();
     assert_eq!(code(&world, &core, &mandate), "revoked", "it only rises");
@@ -181,9 +227,12 @@ fn an_older_state_does_not_undo_a_newer_one() {
     let mut changes = world.changes();
     changes.push(state(zone(1), 7, &id(9), pb::State::Disabled));
     // The snapshot was ahead of its position: the change it already has comes once more, and an older one.
-    let mut core = world.loaded_with(changes);
+    let mut core = world.loaded_with(&changes);
     let older = state(zone(1), 6, &id(9), pb::State::Active);
-    assert_eq!(core.take(world.sign("state", Some(zone(1)), 11, older.encode_to_vec())), Taken::Applied);
+    assert_eq!(
+        core.take(world.sign("state", Some(zone(1)), 11, older.encode_to_vec())),
+        Taken::Applied
+    );
     assert_eq!(code(&world, &core, &world.mandate(|_| {})), "disabled");
     let newer = state(zone(1), 8, &id(9), pb::State::Active);
     core.take(world.sign("state", Some(zone(1)), 12, newer.encode_to_vec()));
@@ -196,12 +245,15 @@ fn a_removed_key_takes_its_cached_mandates_with_it() {
     let mut core = world.loaded();
     let mandate = world.mandate(|_| {});
     assert_eq!(code(&world, &core, &mandate), "allowed");
-    let removed = common::versioned(2, pb::change::What::Key(pb::SigningKey {
-        zone_id: zone(1).to_string(),
-        kid: "zone-1".to_owned(),
-        state: "distrusted".to_owned(),
-        ..pb::SigningKey::default()
-    }));
+    let removed = common::versioned(
+        2,
+        pb::change::What::Key(pb::SigningKey {
+            zone_id: zone(1).to_string(),
+            kid: "zone-1".to_owned(),
+            state: "distrusted".to_owned(),
+            ..pb::SigningKey::default()
+        }),
+    );
     core.take(world.sign("key", Some(zone(1)), 11, removed.encode_to_vec()));
     assert_eq!(code(&world, &core, &mandate), "key_unknown");
 }

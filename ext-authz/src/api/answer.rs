@@ -60,7 +60,11 @@ fn refuse(denial: Denial, decided: &Decided, inquiry: &Inquiry<'_>) -> CheckResp
     };
     let refusal = Refusal::new(&denial, decided.id, &context);
     // Not a refusal but no decision: said so that no failure mode turns it into a pass.
-    let code = if denial.is_unavailable() { Code::Unavailable } else { refusing(refusal.grpc()) };
+    let code = if denial.is_unavailable() {
+        Code::Unavailable
+    } else {
+        refusing(refusal.grpc())
+    };
     CheckResponse {
         status: Some(status(code, refusal.code())),
         dynamic_metadata: Some(metadata(decided, refusal.code())),
@@ -84,7 +88,9 @@ fn denied(refusal: &Refusal, grpc: bool) -> DeniedHttpResponse {
         String::from_utf8_lossy(refusal.body()).into_owned()
     };
     DeniedHttpResponse {
-        status: Some(HttpStatus { code: i32::from(refusal.status()) }),
+        status: Some(HttpStatus {
+            code: i32::from(refusal.status()),
+        }),
         headers,
         body,
     }
@@ -98,14 +104,22 @@ fn refusing(number: u8) -> Code {
 }
 
 fn status(code: Code, message: &str) -> rpc::Status {
-    rpc::Status { code: code.into(), message: message.to_owned(), details: Vec::new() }
+    rpc::Status {
+        code: code.into(),
+        message: message.to_owned(),
+        details: Vec::new(),
+    }
 }
 
 /// Set, never appended to: said in both ways, since proxies of different age read different ones.
 fn header(name: &str, value: String) -> HeaderValueOption {
     #[expect(deprecated, reason = "older proxies read `append` alone")]
     HeaderValueOption {
-        header: Some(HeaderValue { key: name.to_owned(), value, raw_value: Vec::new() }),
+        header: Some(HeaderValue {
+            key: name.to_owned(),
+            value,
+            raw_value: Vec::new(),
+        }),
         append: Some(BoolValue { value: false }),
         append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
         keep_empty_value: false,
@@ -114,16 +128,24 @@ fn header(name: &str, value: String) -> HeaderValueOption {
 
 /// What the proxy's logs and its other filters can know the decision by.
 fn metadata(decided: &Decided, code: &str) -> Struct {
-    let Trace { position, mandate, .. } = &decided.trace;
+    let Trace {
+        position, mandate, ..
+    } = &decided.trace;
     let mut fields = vec![
-        ("decision_id", value::Kind::StringValue(decided.id.to_string())),
+        (
+            "decision_id",
+            value::Kind::StringValue(decided.id.to_string()),
+        ),
         ("code", value::Kind::StringValue(code.to_owned())),
     ];
     if let Some(position) = position {
         fields.push(("pos", value::Kind::StringValue(position.pos.to_string())));
     }
     if let Some(mandate) = mandate {
-        fields.push(("mandate_digest", value::Kind::StringValue(hex(&mandate.digest()))));
+        fields.push((
+            "mandate_digest",
+            value::Kind::StringValue(hex(&mandate.digest())),
+        ));
     }
     Struct {
         fields: fields
@@ -134,8 +156,9 @@ fn metadata(decided: &Decided, code: &str) -> Struct {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
     bytes
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 15])

@@ -51,7 +51,9 @@ pub struct Parts {
 impl Check {
     /// Answers with these parts.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts) }
+        Self {
+            parts: Arc::new(parts),
+        }
     }
 
     /// Decides, puts the decision on record and answers.
@@ -60,12 +62,19 @@ impl Check {
         let started = parts.clock.monotonic();
         let inquiry = request::read(request);
         let id = DecisionId::from_uuid(parts.rng.uuid_v7(parts.clock.now()));
-        let moment = Moment { now: parts.clock.now(), monotonic: started };
+        let moment = Moment {
+            now: parts.clock.now(),
+            monotonic: started,
+        };
         let decided = self.decide(id, &inquiry, &moment);
         self.count_lookup(&decided);
         let recorded = parts.desk.record(decided, &inquiry, parts.deadline).await;
         let answer = answer::of(&recorded, &inquiry);
-        self.note(&recorded, &inquiry, parts.clock.monotonic().saturating_sub(started));
+        self.note(
+            &recorded,
+            &inquiry,
+            parts.clock.monotonic().saturating_sub(started),
+        );
         answer
     }
 
@@ -82,9 +91,15 @@ impl Check {
     }
 
     fn count_lookup(&self, decided: &Decided) {
-        let Some(cached) = decided.trace.cached else { return };
+        let Some(cached) = decided.trace.cached else {
+            return;
+        };
         let result = if cached { Found::Hit } else { Found::Miss };
-        self.parts.metrics.lookups.get_or_create(&Lookup { result }).inc();
+        self.parts
+            .metrics
+            .lookups
+            .get_or_create(&Lookup { result })
+            .inc();
     }
 
     fn note(&self, recorded: &Recorded, inquiry: &Inquiry<'_>, took: Duration) {
@@ -95,7 +110,10 @@ impl Check {
             Outcome::Deny => Ended::Deny,
             Outcome::Unavailable => Ended::Unavailable,
         };
-        let labels = metrics::Decided { outcome: ended, code: Code(code) };
+        let labels = metrics::Decided {
+            outcome: ended,
+            code: Code(code),
+        };
         self.parts.metrics.decisions.get_or_create(&labels).inc();
         self.parts.metrics.duration.observe(took.as_secs_f64());
         if outcome == Outcome::Allow {

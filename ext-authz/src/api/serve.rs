@@ -31,9 +31,10 @@ pub enum Bound {
 pub async fn bind(listen: &Listen) -> Result<Bound, Failure> {
     let failed = |error| Failure::internal(format!("binding {listen:?}: {error}"));
     match listen {
-        Listen::Loopback(address) => {
-            TcpListener::bind(address).await.map(Bound::Tcp).map_err(failed)
-        }
+        Listen::Loopback(address) => TcpListener::bind(address)
+            .await
+            .map(Bound::Tcp)
+            .map_err(failed),
         Listen::Unix(path) => {
             remove_stale(path).map_err(failed)?;
             UnixListener::bind(path).map(Bound::Unix).map_err(failed)
@@ -67,7 +68,10 @@ pub fn serve(
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(health_service)
         .add_service(AuthorizationServer::new(check).max_decoding_message_size(MOST_MESSAGE));
-    lifecycle.spawn("check", run(bound, router, config.lame_duck, lifecycle.clone()));
+    lifecycle.spawn(
+        "check",
+        run(bound, router, config.lame_duck, lifecycle.clone()),
+    );
 }
 
 async fn run(

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use chassis::crypto::AwsLc;
 use jiff::Timestamp;
 use mandate::canonical::{self, CanonicalHost, CanonicalPath};
-use mandate::id::{AttachmentName, BindingId, DecisionId, PolicyVersionId, ResourceUri, ScopeSet, ZoneId};
+use mandate::id::{
+    AttachmentName, BindingId, DecisionId, PolicyVersionId, ResourceUri, ScopeSet, ZoneId,
+};
 use mandate::{Mandate, Trust, UnverifiedMandate, Use, credential};
 use policy::binding::{self, Selected};
 use policy::{Decision, Denial, Ground, Permit, PolicyError, Refused, Unavailable};
@@ -77,7 +79,10 @@ struct Asked<'a> {
 impl Decider {
     /// Decides within these attachments.
     pub fn new(attachments: Attachments) -> Self {
-        Self { attachments: Arc::new(attachments), backend: AwsLc }
+        Self {
+            attachments: Arc::new(attachments),
+            backend: AwsLc,
+        }
     }
 
     /// Decides. Total: whatever is asked, an answer comes out.
@@ -88,12 +93,20 @@ impl Decider {
         view: &View,
         moment: &Moment,
     ) -> Decided {
-        let mut trace = Trace { position: view.position, ..Trace::default() };
+        let mut trace = Trace {
+            position: view.position,
+            ..Trace::default()
+        };
         let decision = match self.permit(id, inquiry, view, moment, &mut trace) {
             Ok(permit) => Decision::Allow(permit),
             Err(denial) => Decision::Deny(denial),
         };
-        Decided { id, at: moment.now, decision, trace }
+        Decided {
+            id,
+            at: moment.now,
+            decision,
+            trace,
+        }
     }
 
     fn permit(
@@ -144,8 +157,12 @@ impl Decider {
         asked: &Asked<'_>,
         view: &View,
     ) -> Result<Selected, Denial> {
-        let attachment = inquiry.attachment.and_then(|name| AttachmentName::parse(name).ok());
-        let known = attachment.as_ref().and_then(|name| self.attachments.get_key_value(name));
+        let attachment = inquiry
+            .attachment
+            .and_then(|name| AttachmentName::parse(name).ok());
+        let known = attachment
+            .as_ref()
+            .and_then(|name| self.attachments.get_key_value(name));
         let (name, zones) = known.ok_or(Refused::NoBinding)?;
         view.usable()?;
         let reachable = |zone: ZoneId| zones.contains(&zone);
@@ -181,7 +198,12 @@ impl Decided {
     /// No decision at all: deciding itself failed.
     pub fn failed(id: DecisionId, moment: &Moment) -> Self {
         let decision = Decision::Deny(Denial::from(PolicyError::Panicked));
-        Self { id, at: moment.now, decision, trace: Trace::default() }
+        Self {
+            id,
+            at: moment.now,
+            decision,
+            trace: Trace::default(),
+        }
     }
 }
 

@@ -104,18 +104,30 @@ pub struct ZoneMemory {
 impl ZoneMemory {
     /// A zone about which nothing is revoked.
     pub fn new(verified: Arc<Verified>) -> Self {
-        Self { revocations: Arc::default(), verified, policy: None, broken: false }
+        Self {
+            revocations: Arc::default(),
+            verified,
+            policy: None,
+            broken: false,
+        }
     }
 
     /// What is revoked, to read.
     pub fn revocations(&self) -> RwLockReadGuard<'_, Revocations> {
         // Each change is one insertion: a writer that panicked left nothing half done.
-        self.revocations.read().unwrap_or_else(PoisonError::into_inner)
+        self.revocations
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what is revoked, for every holder of this memory.
     pub fn revoke<T>(&self, change: impl FnOnce(&mut Revocations) -> T) -> T {
-        change(&mut self.revocations.write().unwrap_or_else(PoisonError::into_inner))
+        change(
+            &mut self
+                .revocations
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// The mandates verified by the zone's keys.
@@ -126,25 +138,37 @@ impl ZoneMemory {
     /// The same after a key changed: nothing verified before counts.
     #[must_use]
     pub fn with_new_keys(&self) -> Self {
-        Self { verified: self.verified.renewed(), ..self.clone() }
+        Self {
+            verified: self.verified.renewed(),
+            ..self.clone()
+        }
     }
 
     /// The same under another policy; none where it has none that can be asked.
     #[must_use]
     pub fn with_policy(&self, policy: Option<Arc<Ready>>) -> Self {
-        Self { policy, ..self.clone() }
+        Self {
+            policy,
+            ..self.clone()
+        }
     }
 
     /// The same with another set of revocations.
     #[must_use]
     pub fn with_revocations(&self, revocations: Revocations) -> Self {
-        Self { revocations: Arc::new(RwLock::new(revocations)), ..self.clone() }
+        Self {
+            revocations: Arc::new(RwLock::new(revocations)),
+            ..self.clone()
+        }
     }
 
     /// The same, known not to be whole.
     #[must_use]
     pub fn broken(&self) -> Self {
-        Self { broken: true, ..self.clone() }
+        Self {
+            broken: true,
+            ..self.clone()
+        }
     }
 
     /// Asks the active policy.
@@ -169,7 +193,11 @@ pub struct Ready {
 impl Ready {
     /// A version made ready.
     pub fn new(version: PolicyVersionId, prepared: Prepared) -> Self {
-        Self { version, prepared, memo: Mutex::new(Memo::new(MEMO)) }
+        Self {
+            version,
+            prepared,
+            memo: Mutex::new(Memo::new(MEMO)),
+        }
     }
 
     /// Its id.

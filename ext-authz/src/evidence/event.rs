@@ -15,7 +15,9 @@ pub fn of_decision(decided: &Decided, request_id: &str) -> Event {
     event.decision = Some(outcome);
     event.code = Some(code.to_owned());
     event.decision_id = Some(decided.id);
-    event.request_id = Some(request_id).filter(|id| !id.is_empty()).map(str::to_owned);
+    event.request_id = Some(request_id)
+        .filter(|id| !id.is_empty())
+        .map(str::to_owned);
     place(&mut event, &decided.trace);
     if let Some(mandate) = &decided.trace.mandate {
         bearer(&mut event, mandate);
@@ -35,7 +37,11 @@ pub fn of_withdrawal(allowed: &Event, code: &'static str) -> Event {
 /// The event of a count of refusals.
 pub fn of_count(count: &Count) -> Event {
     let mut event = Event::new(EventKind::Refusals, count.last_ns);
-    let outcome = if count.key.unavailable { Outcome::Unavailable } else { Outcome::Deny };
+    let outcome = if count.key.unavailable {
+        Outcome::Unavailable
+    } else {
+        Outcome::Deny
+    };
     event.zone = count.key.zone;
     event.decision = Some(outcome);
     event.code = Some(count.key.code.to_owned());

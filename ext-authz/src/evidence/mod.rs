@@ -19,8 +19,8 @@ use crate::decide::{Decided, Inquiry};
 use crate::metrics::Metrics;
 use crate::refusals::{Key, Peer, Refusals, Sample};
 
-pub use withdrawal::take_back;
 use withdrawal::Unanswered;
+pub use withdrawal::take_back;
 
 /// Where decisions go on record.
 #[derive(Debug)]
@@ -50,7 +50,15 @@ impl Desk {
         metrics: Metrics,
     ) -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (withdrawals, receiver) = mpsc::unbounded_channel();
-        (Self { journal, refusals, withdrawals, metrics }, receiver)
+        (
+            Self {
+                journal,
+                refusals,
+                withdrawals,
+                metrics,
+            },
+            receiver,
+        )
     }
 
     /// Puts a decision on record, or turns an allow that could not be into no decision.
@@ -73,7 +81,12 @@ impl Desk {
             }
             Ok(Err(error)) => {
                 self.unjournaled(&error);
-                self.unrecorded(decided, Unavailable::JournalUnavailable, unanswered, inquiry)
+                self.unrecorded(
+                    decided,
+                    Unavailable::JournalUnavailable,
+                    unanswered,
+                    inquiry,
+                )
             }
             Err(_) => self.unrecorded(decided, Unavailable::Deadline, unanswered, inquiry),
         }
@@ -120,7 +133,9 @@ impl Desk {
     /// Writes down what was counted. What the journal does not take is kept for the next time.
     pub async fn flush(&self) {
         let counts = self.refusals.take();
-        self.metrics.refusal_kinds.set(i64::try_from(counts.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .refusal_kinds
+            .set(i64::try_from(counts.len()).unwrap_or(i64::MAX));
         for count in counts {
             if let Err(error) = self.journal.append(event::of_count(&count)).await {
                 self.unjournaled(&error);
@@ -131,7 +146,9 @@ impl Desk {
 
     /// Counts an allow that could not even be taken back: most likely it was not written either.
     fn count_withdrawn(&self, withdrawal: &Event) {
-        let Some(decision) = withdrawal.decision_id else { return };
+        let Some(decision) = withdrawal.decision_id else {
+            return;
+        };
         let key = Key {
             zone: withdrawal.zone,
             binding: withdrawal.binding,
@@ -141,7 +158,15 @@ impl Desk {
         };
         let at_ns = withdrawal.at_ns;
         let request_id = withdrawal.request_id.clone().unwrap_or_default();
-        self.refusals.count(key, || Sample { decision, request_id, at_ns }, at_ns);
+        self.refusals.count(
+            key,
+            || Sample {
+                decision,
+                request_id,
+                at_ns,
+            },
+            at_ns,
+        );
     }
 
     fn unjournaled(&self, error: &JournalError) {

@@ -22,7 +22,11 @@ pub(super) struct Unanswered<'a> {
 impl<'a> Unanswered<'a> {
     pub(super) fn watch(event: &Event, withdrawals: &'a mpsc::UnboundedSender<Event>) -> Self {
         let allows = event.decision == Some(Outcome::Allow);
-        Self { event: allows.then(|| Box::new(event.clone())), code: CODE, withdrawals }
+        Self {
+            event: allows.then(|| Box::new(event.clone())),
+            code: CODE,
+            withdrawals,
+        }
     }
 
     /// It will not be answered, for this reason.
@@ -39,7 +43,9 @@ impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(allowed) = self.event.take() {
             // Without a receiver the process is ending, and the answer was never given.
-            let _ending = self.withdrawals.send(event::of_withdrawal(&allowed, self.code));
+            let _ending = self
+                .withdrawals
+                .send(event::of_withdrawal(&allowed, self.code));
         }
     }
 }

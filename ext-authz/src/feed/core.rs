@@ -88,7 +88,11 @@ impl Core {
     pub fn wants(&self, silent: bool) -> Wants {
         match (self.tracker.phase(), self.tracker.held()) {
             (Phase::Held, Some(held)) if !self.reload => {
-                if self.behind || silent { Wants::Since(held) } else { Wants::Nothing }
+                if self.behind || silent {
+                    Wants::Since(held)
+                } else {
+                    Wants::Nothing
+                }
             }
             _ => Wants::Snapshot,
         }
@@ -96,7 +100,9 @@ impl Core {
 
     /// Where memory stands, if it can be decided from.
     pub fn position(&self) -> Option<Position> {
-        self.tracker.held().filter(|_| self.tracker.phase() == Phase::Held)
+        self.tracker
+            .held()
+            .filter(|_| self.tracker.phase() == Phase::Held)
     }
 
     /// Whether the stream's messages can be passed over unseen: nothing is held yet, or they are of the
@@ -115,7 +121,9 @@ impl Core {
 
     /// Takes a message of the stream or of an answer.
     pub fn take(&mut self, message: SignedEnvelope) -> Taken {
-        let Ok(verified) = message.verify(&self.producers) else { return Taken::Disbelieved };
+        let Ok(verified) = message.verify(&self.producers) else {
+            return Taken::Disbelieved;
+        };
         let envelope = verified.into_envelope();
         if envelope.stream != STREAM || envelope.kind == "snapshot" {
             return Taken::Disbelieved;
@@ -173,7 +181,9 @@ impl Core {
         let mut changes = Vec::new();
         let mut last = false;
         for (index, chunk) in chunks.into_iter().enumerate() {
-            let verified = chunk.verify(&self.producers).map_err(|_| SnapshotError::NotBelieved)?;
+            let verified = chunk
+                .verify(&self.producers)
+                .map_err(|_| SnapshotError::NotBelieved)?;
             let envelope = verified.into_envelope();
             if envelope.kind != "snapshot" || envelope.stream != STREAM {
                 return Err(SnapshotError::NotBelieved);
@@ -189,7 +199,9 @@ impl Core {
             as_of_ns = as_of_ns.min(part.as_of_ns);
             changes.extend(part.changes);
         }
-        let (Some((epoch, pos)), true) = (at, last) else { return Err(SnapshotError::NotWhole) };
+        let (Some((epoch, pos)), true) = (at, last) else {
+            return Err(SnapshotError::NotWhole);
+        };
         self.replace(epoch, pos, as_of_ns, changes)
     }
 
@@ -221,7 +233,10 @@ impl Core {
     /// Whether the readings contradict what heartbeats say: the clock is another one now.
     pub fn clock_contradicted(&mut self, now: Duration) -> bool {
         let contradicted = self.clock.read_at().is_some()
-            && self.tracker.complete_ns().is_some_and(|as_of| self.clock.date(as_of, now).is_none());
+            && self
+                .tracker
+                .complete_ns()
+                .is_some_and(|as_of| self.clock.date(as_of, now).is_none());
         if contradicted {
             self.clock.forget();
         }
@@ -238,7 +253,10 @@ impl Core {
         View {
             phase: self.tracker.phase(),
             position: self.tracker.held(),
-            freshness: self.tracker.complete_ns().and_then(|as_of| self.clock.date(as_of, now)),
+            freshness: self
+                .tracker
+                .complete_ns()
+                .and_then(|as_of| self.clock.date(as_of, now)),
             snapshot: self.memory.snapshot().clone(),
             zones: self.memory.zones().clone(),
         }

@@ -75,7 +75,12 @@ impl Memory {
     }
 
     fn not_understood(&mut self, envelope: &Envelope, why: &str) -> Result<(), NotUnderstood> {
-        tracing::error!(why, kind = envelope.kind, pos = envelope.pos, "a change was not understood");
+        tracing::error!(
+            why,
+            kind = envelope.kind,
+            pos = envelope.pos,
+            "a change was not understood"
+        );
         if let Some(zone) = envelope.zone {
             self.give_up(zone);
         }
@@ -85,7 +90,11 @@ impl Memory {
     /// Starts anew from a snapshot. What is dead stays dead and no cut-off falls, whatever the snapshot
     /// says; states of objects are what it says, so that none is held for ever.
     pub fn load(&mut self, changes: Vec<pb::Change>) -> Result<(), NotUnderstood> {
-        let mut next = Self::new(self.mine.iter().copied(), self.bounds, self.evaluator.clone());
+        let mut next = Self::new(
+            self.mine.iter().copied(),
+            self.bounds,
+            self.evaluator.clone(),
+        );
         let mut lost = Vec::new();
         let mut rows = Vec::new();
         for change in changes {
@@ -132,7 +141,9 @@ impl Memory {
     fn row(&mut self, change: &Change) {
         let before = self.snapshot.zone(change.zone).cloned();
         self.snapshot = self.snapshot.apply([change]);
-        let Some(after) = self.snapshot.zone(change.zone).cloned() else { return };
+        let Some(after) = self.snapshot.zone(change.zone).cloned() else {
+            return;
+        };
         let memory = self.zone(change.zone);
         let next = match change.what {
             // Trust in what was verified before rests on both.
@@ -146,7 +157,10 @@ impl Memory {
     }
 
     fn state(&mut self, version: u64, change: &StateChange) {
-        let held = self.states.entry((change.zone, change.anchor.clone())).or_default();
+        let held = self
+            .states
+            .entry((change.zone, change.anchor.clone()))
+            .or_default();
         if version > *held {
             *held = version;
             self.zone(change.zone).revoke(|set| change.apply(set));
@@ -172,8 +186,11 @@ impl Memory {
 
     /// After all rows of a snapshot are in: makes each zone's policy ready.
     fn settle(&mut self) {
-        let views: Vec<(ZoneId, Arc<ZoneView>)> =
-            self.snapshot.zones().map(|(zone, view)| (*zone, Arc::clone(view))).collect();
+        let views: Vec<(ZoneId, Arc<ZoneView>)> = self
+            .snapshot
+            .zones()
+            .map(|(zone, view)| (*zone, Arc::clone(view)))
+            .collect();
         for (zone, view) in views {
             let ready = self.zone(zone).with_policy(self.ready(&view));
             self.zones.insert(zone, Arc::new(ready));
@@ -183,7 +200,9 @@ impl Memory {
     /// The active version, ready to be asked. One that cannot be made ready is not replaced by the one
     /// before it: nothing is decided then.
     fn ready(&self, view: &ZoneView) -> Option<Arc<Ready>> {
-        let PolicyState::Active(active) = view.policy() else { return None };
+        let PolicyState::Active(active) = view.policy() else {
+            return None;
+        };
         match self.evaluator.prepare(&active.data) {
             Ok(prepared) => Some(Arc::new(Ready::new(active.version, prepared))),
             Err(error) => {
@@ -206,7 +225,8 @@ impl Memory {
             let next = self.zone(*zone);
             let loaded: Revocations = next.revocations().clone();
             union.merge(&loaded);
-            self.zones.insert(*zone, Arc::new(next.with_revocations(union)));
+            self.zones
+                .insert(*zone, Arc::new(next.with_revocations(union)));
         }
     }
 }

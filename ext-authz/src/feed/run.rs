@@ -189,7 +189,11 @@ impl Feed {
         match self.parts.core.take(message) {
             Taken::Applied => {
                 self.confirmed = self.parts.clock.monotonic();
-                self.parts.metrics.changes.get_or_create(&News { how }).inc();
+                self.parts
+                    .metrics
+                    .changes
+                    .get_or_create(&News { how })
+                    .inc();
             }
             Taken::Disbelieved => {
                 self.parts.metrics.disbelieved.inc();
@@ -201,9 +205,9 @@ impl Feed {
     /// Takes what a coordinator brought.
     fn bring(&mut self, brought: Brought) {
         let result = match brought {
-            Brought::Since(answer) => {
-                answer.map(|answer| self.catch_up(answer)).map_err(|error| error.to_string())
-            }
+            Brought::Since(answer) => answer
+                .map(|answer| self.catch_up(answer))
+                .map_err(|error| error.to_string()),
             Brought::Snapshot(Ok(chunks)) => self.load(chunks),
             Brought::Snapshot(Err(error)) => Err(error.to_string()),
         };
@@ -211,7 +215,8 @@ impl Feed {
             Ok(()) => {
                 self.calls.failures = 0;
                 // Asked again at once only where this answer moved nothing and more is missing.
-                self.calls.not_before = self.parts.clock.monotonic().saturating_add(FIRST_PAUSE / 5);
+                self.calls.not_before =
+                    self.parts.clock.monotonic().saturating_add(FIRST_PAUSE / 5);
             }
             Err(error) => {
                 let pause = self.pause();
@@ -226,7 +231,9 @@ impl Feed {
     fn pause(&mut self) -> Duration {
         let doubled = FIRST_PAUSE.saturating_mul(1_u32 << self.calls.failures.min(6));
         self.calls.failures = self.calls.failures.saturating_add(1);
-        doubled.min(LONGEST_PAUSE).mul_f64(0.5 + self.parts.rng.fraction() / 2.0)
+        doubled
+            .min(LONGEST_PAUSE)
+            .mul_f64(0.5 + self.parts.rng.fraction() / 2.0)
     }
 
     fn catch_up(&mut self, answer: pb::SinceResponse) {
@@ -250,9 +257,16 @@ impl Feed {
             chunks.into_iter().map(SignedEnvelope::try_from).collect();
         let before = self.parts.core.position();
         let chunks = chunks.map_err(|error| error.to_string())?;
-        self.parts.core.load(chunks).map_err(|error| error.to_string())?;
+        self.parts
+            .core
+            .load(chunks)
+            .map_err(|error| error.to_string())?;
         self.confirmed = self.parts.clock.monotonic();
-        self.parts.metrics.changes.get_or_create(&News { how: How::Snapshot }).inc();
+        self.parts
+            .metrics
+            .changes
+            .get_or_create(&News { how: How::Snapshot })
+            .inc();
         let after = self.parts.core.position();
         if before.map(|held| held.epoch) != after.map(|held| held.epoch) {
             self.parts.metrics.resyncs.inc();
@@ -288,7 +302,10 @@ impl Feed {
         }
         let view = self.parts.core.view(now);
         self.report(&view, now);
-        let ack = self.parts.core.position().map(|position| Ack { position, bound: bound(&view) });
+        let ack = self.parts.core.position().map(|position| Ack {
+            position,
+            bound: bound(&view),
+        });
         self.shared.store(Arc::new(view));
         self.acks.send_if_modified(|held| {
             let changed = *held != ack;
@@ -310,7 +327,9 @@ impl Feed {
         self.parts.dependency.observe(&usable);
         let metrics = &self.parts.metrics;
         metrics.usable.set(i64::from(usable.is_ok()));
-        metrics.position.set(view.position.map_or(0, |position| position.pos));
+        metrics
+            .position
+            .set(view.position.map_or(0, |position| position.pos));
         let age = age.and_then(|age| i64::try_from(age.as_millis()).ok());
         metrics.age_milliseconds.set(age.unwrap_or(-1));
     }
@@ -319,7 +338,10 @@ impl Feed {
 /// The longest that any zone may be decided about without news: after that, silence is refusal.
 fn bound(view: &View) -> Duration {
     let bounds = view.snapshot.zones().filter_map(|(_, zone)| zone.zone());
-    bounds.map(|zone| zone.freshness_bound).max().unwrap_or(DEFAULT_BOUND)
+    bounds
+        .map(|zone| zone.freshness_bound)
+        .max()
+        .unwrap_or(DEFAULT_BOUND)
 }
 
 /// Waits for a call if one is in flight, else for ever.

@@ -128,7 +128,11 @@ impl Tracker {
     pub fn loaded(&mut self, epoch: Epoch, pos: u64, as_of_ns: i64) -> bool {
         // An epoch left behind, unless it turns out to be the living one after all.
         let past = self.past.contains(&epoch);
-        if past && self.complete_ns.is_some_and(|complete| complete >= as_of_ns) {
+        if past
+            && self
+                .complete_ns
+                .is_some_and(|complete| complete >= as_of_ns)
+        {
             return false;
         }
         self.past.retain(|left| *left != epoch);
@@ -274,7 +278,10 @@ mod tests {
     fn an_epoch_taken_for_an_old_one_is_taken_up_when_it_proves_to_be_the_living_one() {
         let mut tracker = loaded(1, 5, 100);
         assert_eq!(tracker.heartbeat(epoch(2), 1, 200), Verdict::Reload);
-        assert!(tracker.loaded(epoch(1), 5, 100), "from a coordinator that lags behind");
+        assert!(
+            tracker.loaded(epoch(1), 5, 100),
+            "from a coordinator that lags behind"
+        );
         assert_eq!(tracker.heartbeat(epoch(2), 1, 300), Verdict::Ignore);
         assert!(tracker.loaded(epoch(2), 1, 300));
         assert_eq!(tracker.heartbeat(epoch(2), 1, 400), Verdict::Apply);

@@ -12,7 +12,9 @@ use chassis::metrics::Registry;
 use chassis::{Clock, Rng};
 use envoy_types::ext_authz::v3::pb::{Address, CheckRequest, HeaderValue};
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
-use envoy_types::pb::envoy::config::core::v3::{Address as AddressMessage, HeaderMap, SocketAddress};
+use envoy_types::pb::envoy::config::core::v3::{
+    Address as AddressMessage, HeaderMap, SocketAddress,
+};
 use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
 use ext_authz::api::check::{Check, Parts};
@@ -24,7 +26,9 @@ use ext_authz::feed::memory::Memory;
 use ext_authz::feed::run::Shared;
 use ext_authz::metrics::Metrics;
 use ext_authz::refusals::Refusals;
-use ledger::envelope::{DalekSigner, Envelope, Epoch, EventSigner, Producer, Producers, SignedEnvelope};
+use ledger::envelope::{
+    DalekSigner, Envelope, Epoch, EventSigner, Producer, Producers, SignedEnvelope,
+};
 use ledger::event::Event;
 use mandate::encode;
 use mandate::id::{AttachmentName, KeyId, ZoneId};
@@ -72,13 +76,27 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let kinds = ["revocation", "cutoff", "state", "policy", "key", "resource", "binding", "zone", "heartbeat", "snapshot"];
+        let kinds = [
+            "revocation",
+            "cutoff",
+            "state",
+            "policy",
+            "key",
+            "resource",
+            "binding",
+            "zone",
+            "heartbeat",
+            "snapshot",
+        ];
         let stream = DalekSigner::new(KeyId::parse("stream-1").unwrap(), &[7; 32]);
         let producer = Producer {
             kid: stream.kid().clone(),
             public_key: stream.public(),
             service: "coordinator".to_owned(),
-            kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect::<BTreeSet<_>>(),
+            kinds: kinds
+                .iter()
+                .map(|kind| (*kind).to_owned())
+                .collect::<BTreeSet<_>>(),
         };
         let rng = Rng::seeded(1);
         let keys = [1, 2].map(|number| {
@@ -99,7 +117,10 @@ impl World {
     }
 
     pub fn moment(&self) -> Moment {
-        Moment { now: self.clock.now(), monotonic: self.clock.monotonic() }
+        Moment {
+            now: self.clock.now(),
+            monotonic: self.clock.monotonic(),
+        }
     }
 
     /// Everything there is.
@@ -134,7 +155,13 @@ impl World {
         changes
     }
 
-    pub fn sign(&self, kind: &str, zone: Option<ZoneId>, pos: u64, payload: Vec<u8>) -> SignedEnvelope {
+    pub fn sign(
+        &self,
+        kind: &str,
+        zone: Option<ZoneId>,
+        pos: u64,
+        payload: Vec<u8>,
+    ) -> SignedEnvelope {
         Envelope {
             stream: "caracal.authority".to_owned(),
             kind: kind.to_owned(),
@@ -169,30 +196,41 @@ impl World {
     }
 
     pub fn heartbeat(&self, pos: u64) -> SignedEnvelope {
-        let payload = Heartbeat { pos, as_of: self.clock.now() }.to_payload();
+        let payload = Heartbeat {
+            pos,
+            as_of: self.clock.now(),
+        }
+        .to_payload();
         self.sign("heartbeat", None, pos, payload)
     }
 
     pub fn core(&self) -> Core {
-        let bounds = Bounds { mandates: 1_000, bytes: 8 * 1024 * 1024 };
+        let bounds = Bounds {
+            mandates: 1_000,
+            bytes: 8 * 1024 * 1024,
+        };
         let memory = Memory::new([zone(1), zone(2)], bounds, Evaluator::new().unwrap());
         Core::new(self.producers.clone(), memory)
     }
 
     pub fn trip(&self) -> RoundTrip {
         let now = self.clock.monotonic();
-        RoundTrip { sent: now, received: now, database_ns: self.now_ns() }
+        RoundTrip {
+            sent: now,
+            received: now,
+            database_ns: self.now_ns(),
+        }
     }
 
     /// Memory loaded at position 10, fresh.
     pub fn loaded(&self) -> Core {
-        self.loaded_with(self.changes())
+        self.loaded_with(&self.changes())
     }
 
-    pub fn loaded_with(&self, changes: Vec<pb::Change>) -> Core {
+    pub fn loaded_with(&self, changes: &[pb::Change]) -> Core {
         let mut core = self.core();
         core.read_clock(self.trip());
-        core.load(self.snapshot(10, &changes)).unwrap();
+        core.load(self.snapshot(10, changes)).unwrap();
         core
     }
 
@@ -202,7 +240,13 @@ impl World {
 
     pub fn decider() -> Decider {
         let name = |text: &str| AttachmentName::parse(text).unwrap();
-        Decider::new([(name("ingress"), vec![zone(1)]), (name("both"), vec![zone(1), zone(2)])].into())
+        Decider::new(
+            [
+                (name("ingress"), vec![zone(1)]),
+                (name("both"), vec![zone(1), zone(2)]),
+            ]
+            .into(),
+        )
     }
 
     /// A mandate of zone 1, after `change` was done to its claims.
@@ -211,7 +255,7 @@ impl World {
     }
 
     pub fn mandate_of(&self, key: usize, change: impl FnOnce(&mut Value)) -> String {
-        let (zone, kid, signer) = &self.keys[key];
+        let (zone, kid, signer) = self.keys.get(key).unwrap();
         let now = self.clock.now().as_second();
         let mut claims = json!({
             "iss": ISSUER, "sub": id(9), "aud": RESOURCE, "exp": now + 600, "nbf": now, "iat": now,
@@ -229,11 +273,17 @@ impl World {
 }
 
 pub fn change(what: pb::change::What) -> pb::Change {
-    pb::Change { version: 1, what: Some(what) }
+    pb::Change {
+        version: 1,
+        what: Some(what),
+    }
 }
 
 pub fn versioned(version: u64, what: pb::change::What) -> pb::Change {
-    pb::Change { version, what: Some(what) }
+    pb::Change {
+        version,
+        what: Some(what),
+    }
 }
 
 pub fn resource_change(zone: ZoneId, number: u64, identifier: &str) -> pb::Change {
@@ -247,7 +297,9 @@ pub fn resource_change(zone: ZoneId, number: u64, identifier: &str) -> pb::Chang
         id: id(number),
         identifier: identifier.to_owned(),
         state: pb::State::Active.into(),
-        scopes: ["payments:read", "payments:write", "payments:admin"].map(str::to_owned).into(),
+        scopes: ["payments:read", "payments:write", "payments:admin"]
+            .map(str::to_owned)
+            .into(),
         operations: vec![
             operation("GET", "/v1/invoices/{id}", "payments:read"),
             operation("POST", "/v1/invoices", "payments:write"),
@@ -289,13 +341,16 @@ pub fn policy() -> Value {
 
 pub fn policy_change(zone: ZoneId, version: u64, data: &Value) -> pb::Change {
     let parsed = PolicyData::parse(data.to_string().as_bytes()).unwrap();
-    versioned(version, pb::change::What::Policy(pb::Policy {
-        zone_id: zone.to_string(),
-        version_id: id(49 + version),
-        number: u32::try_from(version).unwrap(),
-        content_sha256: parsed.content_sha256().to_vec(),
-        data: parsed.canonical(),
-    }))
+    versioned(
+        version,
+        pb::change::What::Policy(pb::Policy {
+            zone_id: zone.to_string(),
+            version_id: id(49 + version),
+            number: u32::try_from(version).unwrap(),
+            content_sha256: parsed.content_sha256().to_vec(),
+            data: parsed.canonical(),
+        }),
+    )
 }
 
 pub fn dead(zone: ZoneId, kind: pb::ObjectKind, id: &str, until_s: i64) -> pb::Change {
@@ -317,12 +372,15 @@ pub fn cut_off(zone: ZoneId, kind: pb::ObjectKind, id: &str, not_before_s: i64) 
 }
 
 pub fn state(zone: ZoneId, version: u64, id: &str, state: pb::State) -> pb::Change {
-    versioned(version, pb::change::What::State(pb::ObjectState {
-        zone_id: zone.to_string(),
-        kind: pb::ObjectKind::Application.into(),
-        id: id.to_owned(),
-        state: state.into(),
-    }))
+    versioned(
+        version,
+        pb::change::What::State(pb::ObjectState {
+            zone_id: zone.to_string(),
+            kind: pb::ObjectKind::Application.into(),
+            id: id.to_owned(),
+            state: state.into(),
+        }),
+    )
 }
 
 /// A request as Envoy would send it.
@@ -357,7 +415,8 @@ impl Asked {
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.as_bytes().to_vec()));
+        self.headers
+            .push((name.to_owned(), value.as_bytes().to_vec()));
         self
     }
 
@@ -390,17 +449,31 @@ impl Asked {
             size: -1,
             ..HttpRequest::default()
         };
-        let own = [(":authority", &self.host), (":path", &self.path), (":method", &self.method)];
+        let own = [
+            (":authority", &self.host),
+            (":path", &self.path),
+            (":method", &self.method),
+        ];
         let own = own.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
         let all = own.into_iter().chain(self.headers.iter().cloned());
         if self.raw {
-            let headers = all.map(|(key, raw_value)| HeaderValue { key, value: String::new(), raw_value });
-            http.header_map = Some(HeaderMap { headers: headers.collect() });
+            let headers = all.map(|(key, raw_value)| HeaderValue {
+                key,
+                value: String::new(),
+                raw_value,
+            });
+            http.header_map = Some(HeaderMap {
+                headers: headers.collect(),
+            });
         } else {
             for (name, value) in all {
                 let value = String::from_utf8_lossy(&value).replace('\u{fffd}', "!");
                 let held = http.headers.entry(name).or_default();
-                *held = if held.is_empty() { value } else { format!("{held},{value}") };
+                *held = if held.is_empty() {
+                    value
+                } else {
+                    format!("{held},{value}")
+                };
             }
         }
         let address = Address::SocketAddress(SocketAddress {
@@ -408,14 +481,22 @@ impl Asked {
             port_specifier: Some(PortSpecifier::PortValue(4711)),
             ..SocketAddress::default()
         });
-        let extensions = self.attachment.iter().map(|name| ("caracal.bindings".to_owned(), name.clone()));
+        let extensions = self
+            .attachment
+            .iter()
+            .map(|name| ("caracal.bindings".to_owned(), name.clone()));
         CheckRequest {
             attributes: Some(AttributeContext {
                 source: Some(Peer {
-                    address: Some(AddressMessage { address: Some(address) }),
+                    address: Some(AddressMessage {
+                        address: Some(address),
+                    }),
                     ..Peer::default()
                 }),
-                request: Some(Request { time: None, http: Some(http) }),
+                request: Some(Request {
+                    time: None,
+                    http: Some(http),
+                }),
                 context_extensions: extensions.collect(),
                 ..AttributeContext::default()
             }),
@@ -447,12 +528,23 @@ pub async fn service_in(
     folder: tempfile::TempDir,
     signer: Arc<dyn EventSigner>,
 ) -> Service {
-    let config = JournalConfig::new(folder.path(), "ext-authz", durability, max_bytes, max_bytes / 4);
+    let config = JournalConfig::new(
+        folder.path(),
+        "ext-authz",
+        durability,
+        max_bytes,
+        max_bytes / 4,
+    );
     let rng = Rng::seeded(2);
-    let journal = Journal::open(config, clock.clone(), rng.clone(), signer).await.unwrap();
+    let journal = Journal::open(config, clock.clone(), rng.clone(), signer)
+        .await
+        .unwrap();
     let metrics = Metrics::new(&Registry::new("ext-authz"));
     let (desk, withdrawals) = Desk::new(journal.clone(), Refusals::new(64), metrics.clone());
-    let (desk, memory) = (Arc::new(desk), Arc::new(arc_swap::ArcSwap::from_pointee(view)));
+    let (desk, memory) = (
+        Arc::new(desk),
+        Arc::new(arc_swap::ArcSwap::from_pointee(view)),
+    );
     let check = Check::new(Parts {
         decider: World::decider(),
         memory: Arc::clone(&memory),
@@ -463,5 +555,12 @@ pub async fn service_in(
         rng,
         metrics,
     });
-    Service { check, memory, desk, journal, withdrawals, folder }
+    Service {
+        check,
+        memory,
+        desk,
+        journal,
+        withdrawals,
+        folder,
+    }
 }
