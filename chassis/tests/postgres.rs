@@ -173,6 +173,27 @@ async fn a_pool_without_a_free_connection_is_an_outage_and_no_decision() {
 }
 
 #[tokio::test]
+async fn connections_that_broke_in_the_pool_cost_no_request() {
+    let db = kit::database().await;
+    let store = store(&db, 3);
+    let held = [
+        store.begin(zone(1)).await.unwrap(),
+        store.begin(zone(1)).await.unwrap(),
+        store.begin(zone(1)).await.unwrap(),
+    ];
+    for tx in held {
+        tx.commit().await.unwrap();
+    }
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
+    sqlx::query(kill)
+        .bind(COORDINATOR)
+        .execute(&db.superuser().await)
+        .await
+        .unwrap();
+    store.begin(zone(1)).await.unwrap().commit().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_database_that_is_not_there_is_a_dependency_that_is_unavailable() {
     let options: PgConnectOptions = "postgres:///none?host=/nonexistent".parse().unwrap();
     let mut database = Database::at(options);

@@ -4,7 +4,7 @@
 use chassis::crypto::AwsLc;
 use jiff::Timestamp;
 use mandate::id::{Issuer, ZoneId};
-use mandate::{KeySet, RustCrypto, SignatureBackend, Trust, UnverifiedMandate, Use};
+use mandate::{KeySet, Rejection, RustCrypto, SignatureBackend, Trust, UnverifiedMandate, Use};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ impl Vectors {
         };
         UnverifiedMandate::parse(case.mandate.as_bytes())
             .and_then(|unverified| unverified.authenticate(&trust, keys, backend, now))
-            .map_or_else(|rejection| rejection.code(), |_| "authentic")
+            .map_or_else(Rejection::code, |_| "authentic")
     }
 }
 

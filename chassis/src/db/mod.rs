@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use sqlx::ConnectOptions;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgPool, Postgres, Transaction};
 use tracing::log::LevelFilter;
 
 pub use checks::{check_database, check_listen, check_role, check_schema_version};
@@ -21,6 +20,9 @@ pub use tx::{OperatorStore, OperatorTx, Store, ZoneTx};
 
 use crate::config::{Database, Role};
 use crate::failure::Failure;
+
+/// So many broken connections are passed over before one request.
+const MOST_BROKEN: u32 = 32;
 
 /// Connections that are logged in as one role. Clones share them.
 #[derive(Clone, Debug)]
@@ -76,6 +78,8 @@ impl Pool {
         let inner = PgPoolOptions::new()
             .max_connections(database.max_connections)
             .acquire_timeout(database.acquire_timeout)
+            // A round trip saved on each use; `begin` finds out what is broken.
+            .test_before_acquire(false)
             .connect_lazy_with(options);
         Self {
             inner,
@@ -91,6 +95,22 @@ impl Pool {
         }
     }
 
+    /// Opens a transaction with a statement of ours. A connection that broke while it lay in the
+    /// pool is found out here, before anything was done, so that another one may be tried.
+    async fn begin(&self, statement: &str) -> Result<Transaction<'static, Postgres>, DbError> {
+        let mut tries = self.inner.options().get_max_connections().min(MOST_BROKEN);
+        loop {
+            match self
+                .inner
+                .begin_with(AssertSqlSafe(statement.to_owned()))
+                .await
+            {
+                Err(error) if tries > 0 && is_broken(&error) => tries = tries.saturating_sub(1),
+                begun => return Ok(begun?),
+            }
+        }
+    }
+
     /// The role.
     pub fn role(&self) -> &str {
         &self.role
@@ -100,4 +120,15 @@ impl Pool {
     pub fn inner(&self) -> &PgPool {
         &self.inner
     }
+}
+
+/// Whether the connection, not the database, is to blame: closed, or told to close (class 57,
+/// `admin_shutdown` and `crash_shutdown`).
+fn is_broken(error: &sqlx::Error) -> bool {
+    if let sqlx::Error::Database(error) = error {
+        return error
+            .code()
+            .is_some_and(|code| ["57P01", "57P02"].contains(&code.as_ref()));
+    }
+    matches!(error, sqlx::Error::Io(_))
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use mandate::id::ZoneId;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::Pool;
 use super::error::DbError;
@@ -27,11 +27,7 @@ impl Store {
             "BEGIN; SELECT set_config('caracal.zone_id', '{}', true)",
             zone.as_uuid()
         );
-        let inner = self
-            .pool
-            .inner()
-            .begin_with(AssertSqlSafe(statement))
-            .await?;
+        let inner = self.pool.begin(&statement).await?;
         Ok(ZoneTx { inner, zone })
     }
 
@@ -42,11 +38,7 @@ impl Store {
              SELECT set_config('caracal.zone_id', '{}', true)",
             zone.as_uuid()
         );
-        let inner = self
-            .pool
-            .inner()
-            .begin_with(AssertSqlSafe(statement))
-            .await?;
+        let inner = self.pool.begin(&statement).await?;
         Ok(ZoneTx { inner, zone })
     }
 
@@ -108,7 +100,7 @@ impl OperatorStore {
     /// Opens a transaction without a zone.
     pub async fn begin(&self) -> Result<OperatorTx, DbError> {
         Ok(OperatorTx {
-            inner: self.pool.inner().begin().await?,
+            inner: self.pool.begin("BEGIN").await?,
         })
     }
 
@@ -116,7 +108,7 @@ impl OperatorStore {
     pub async fn begin_view(&self) -> Result<OperatorTx, DbError> {
         let statement = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         Ok(OperatorTx {
-            inner: self.pool.inner().begin_with(statement).await?,
+            inner: self.pool.begin(statement).await?,
         })
     }
 
