@@ -22,6 +22,7 @@ use crate::api::limit::Limiter;
 use crate::api::{self, policies};
 use crate::authority::Service;
 use crate::config::{Config, OPERATING, SEQUENCING, SERVING, SNAPSHOTS};
+use crate::delta::hexadecimal;
 use crate::error::Error;
 use crate::sequencer::{Metrics, Sequencer, Settings};
 use crate::store::zones;
@@ -29,8 +30,8 @@ use crate::sweeper::Sweeper;
 
 /// How long dependencies may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The schema versions this build works with.
-const SCHEMA: std::ops::RangeInclusive<i64> = 1..=1_000;
+/// The schema versions this build works with: what it needs, and what may still be added to it.
+const SCHEMA: std::ops::RangeInclusive<i64> = 4..=99;
 /// The longest mandate, the clocks' leeway, and a minute: after that no mandate carries the id.
 const LONGEST_MANDATE: SignedDuration = SignedDuration::from_secs(60 * 60 + 30 + 60);
 
@@ -89,17 +90,14 @@ impl App {
         let zone = zone.as_uuid();
         let parts: [&[u8]; 3] = [b"caracal-subject-v1\0", zone.as_bytes(), subject.as_bytes()];
         let tag = self.pepper.tag(&parts);
-        tag.iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hexadecimal(tag.get(..16).unwrap_or_default())
     }
+}
 
-    /// Until when an id that dies now may still be carried by a mandate.
-    pub(crate) fn dead_until(&self, now: Timestamp) -> Timestamp {
-        now.saturating_add(LONGEST_MANDATE)
-            .unwrap_or(Timestamp::MAX)
-    }
+/// Until when an id that dies now may still be carried by a mandate.
+pub(crate) fn dead_until(now: Timestamp) -> Timestamp {
+    now.saturating_add(LONGEST_MANDATE)
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// The pools, one a role.

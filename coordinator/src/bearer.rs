@@ -51,17 +51,18 @@ pub(crate) async fn resolve(
     starter: Starter,
     zone: ZoneId,
 ) -> Result<(Caller, Who), Error> {
-    let (token, mut caller, source) = match starter {
+    let (token, mut caller, source, line) = match starter {
         Starter::Operator(caller) => return Ok((caller, Who::Operator)),
         Starter::Bearer {
             token,
             caller,
             source,
-        } => (token, caller, source),
+            line,
+        } => (token, caller, source, line),
     };
     let mandate = match authenticate(app, &token, zone).await {
         Ok(mandate) => mandate,
-        Err(error @ Error::Rejected(_)) => {
+        Err(error @ (Error::Rejected(_) | Error::Unauthenticated(_))) => {
             failed(app, source)?;
             return Err(error);
         }
@@ -69,6 +70,7 @@ pub(crate) async fn resolve(
     };
     let application = mandate.claims().client_id;
     caller.name = format!("application:{application}");
+    line.is(caller.name.clone());
     caller.spend(app)?;
     Ok((caller, Who::Application(mandate)))
 }
@@ -104,7 +106,7 @@ fn key_set(keys: &[PublicKey]) -> Result<KeySet, Error> {
         let bad = || Error::bad_row("signing_keys", &key.kid);
         let kid = KeyId::parse(&key.kid).map_err(|_| bad())?;
         let algorithm = Algorithm::parse(&key.alg).ok_or_else(bad)?;
-        verifying.push(VerifyingKey::new(kid, algorithm, &key.public_key).map_err(|_| bad())?);
+        verifying.push(VerifyingKey::new(kid, algorithm, &key.public).map_err(|_| bad())?);
     }
     Ok(KeySet::new(verifying))
 }
@@ -216,7 +218,14 @@ fn cut_off(kind: AnchorKind, id: &str) -> Option<CutOffAnchor> {
         AnchorKind::Zone => Some(CutOffAnchor::Zone),
         AnchorKind::Application => ApplicationId::parse(id).ok().map(CutOffAnchor::Application),
         AnchorKind::Subject => Subject::parse(id).ok().map(CutOffAnchor::Subject),
-        _ => None,
+        // A session mandate rests on no resource.
+        AnchorKind::Policy
+        | AnchorKind::Resource
+        | AnchorKind::Session
+        | AnchorKind::Delegation
+        | AnchorKind::Record
+        | AnchorKind::Mandate
+        | AnchorKind::Key => None,
     }
 }
 
@@ -226,6 +235,11 @@ fn object(kind: AnchorKind, id: &str) -> Option<StateAnchor> {
         AnchorKind::Application => ApplicationId::parse(id).ok().map(StateAnchor::Application),
         AnchorKind::Subject => Subject::parse(id).ok().map(StateAnchor::Subject),
         AnchorKind::Session => SessionId::parse(id).ok().map(StateAnchor::Session),
-        _ => None,
+        AnchorKind::Policy
+        | AnchorKind::Resource
+        | AnchorKind::Delegation
+        | AnchorKind::Record
+        | AnchorKind::Mandate
+        | AnchorKind::Key => None,
     }
 }

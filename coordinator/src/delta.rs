@@ -60,7 +60,7 @@ pub(crate) fn key(zone: ZoneId, key: &PublicKey) -> Delta {
             zone_id: zone.to_string(),
             kid: key.kid.clone(),
             alg: key.alg.clone(),
-            public_key: key.public_key.clone(),
+            public_key: key.public.clone(),
             state: key.state.clone(),
         }),
     )
@@ -185,6 +185,19 @@ pub(crate) fn cut_off(
             id: id.to_owned(),
             not_before_s,
         }),
+    )
+}
+
+/// Bytes as lower-case hexadecimal.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(
+        String::with_capacity(bytes.len().saturating_mul(2)),
+        |mut text, byte| {
+            for nibble in [byte >> 4, byte & 15] {
+                text.extend(char::from_digit(u32::from(nibble), 16));
+            }
+            text
+        },
     )
 }
 

@@ -258,10 +258,12 @@ impl From<Error> for Problem {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let challenge = match &self {
-            Self::Unauthenticated(_) => Some("Bearer realm=\"caracal\""),
-            Self::Rejected(_) => Some("Bearer realm=\"caracal\", error=\"invalid_token\""),
-            _ => None,
+        let challenge = if matches!(self, Self::Unauthenticated(_)) {
+            Some("Bearer realm=\"caracal\"")
+        } else if matches!(self, Self::Rejected(_)) {
+            Some("Bearer realm=\"caracal\", error=\"invalid_token\"")
+        } else {
+            None
         };
         let mut response = Problem::from(self).into_response();
         if let Some(challenge) = challenge {

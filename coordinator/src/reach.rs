@@ -106,7 +106,7 @@ async fn look(app: &App, pos: Option<i64>, numbered: bool) -> Result<Reach, Erro
             standing: standing(&reader, &deployment.epoch, wanted, now),
             pos: u64::try_from(reader.pos).unwrap_or(0),
             seen_at: reader.seen_at.to_jiff(),
-            name: reader.reader,
+            name: reader.name,
             service: reader.service,
         })
         .collect();
@@ -203,7 +203,7 @@ mod tests {
             .saturating_sub(SignedDuration::from_millis(silent_ms))
             .unwrap();
         let reader = Reader {
-            reader: "ext-authz-1".to_owned(),
+            name: "ext-authz-1".to_owned(),
             service: "ext-authz".to_owned(),
             epoch: vec![epoch; 16],
             pos,

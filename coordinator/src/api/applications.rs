@@ -27,7 +27,7 @@ use crate::store::anchors::{self, AnchorKind};
 use crate::store::applications::{self, NewApplication};
 
 /// Two secrets overlap for a day, unless said otherwise.
-const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
+const OVERLAP: Duration = Duration::from_hours(24);
 /// The most secrets accepted at a time.
 const MOST_SECRETS: i64 = 2;
 
@@ -85,14 +85,14 @@ pub(crate) struct Application {
 pub(crate) struct ApplicationWithSecret {
     /// The application.
     #[serde(flatten)]
-    application: Application,
+    shown: Application,
     /// The secret, in this answer only.
     client_secret: Option<String>,
 }
 
 /// A new secret.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Secret {
+pub(crate) struct Rotated {
     /// Its id.
     secret_id: Uuid,
     /// The secret, in this answer only.
@@ -173,7 +173,7 @@ pub(crate) async fn create(
     let application: Application = applications::get(change.tx(), id).await?.into();
     let version = application.version;
     let shown = ApplicationWithSecret {
-        application,
+        shown: application,
         client_secret: Some(secret),
     };
     Ok(finish_with_secret(change, 201, &shown, now)
@@ -324,7 +324,7 @@ async fn shift(
     operation_id = "rotate_application_secret",
     params(("zone" = Uuid, Path), ("id" = Uuid, Path)),
     request_body = RotateBody,
-    responses((status = 201, body = Secret), (status = "default", body = ProblemDocument)),
+    responses((status = 201, body = Rotated), (status = "default", body = ProblemDocument)),
 )]
 pub(crate) async fn rotate(
     State(app): State<Arc<App>>,
@@ -362,7 +362,7 @@ pub(crate) async fn rotate(
         &anchor,
     );
     change.record(&app, &caller, evidence).await?;
-    let shown = Secret {
+    let shown = Rotated {
         secret_id,
         client_secret: Some(secret),
         previous_until: until.to_string(),

@@ -53,7 +53,7 @@ where
         let json = is_json(request.headers());
         let bytes = Bytes::from_request(request, state)
             .await
-            .map_err(too_large)?;
+            .map_err(|rejection| too_large(&rejection))?;
         if bytes.len() > T::LIMIT {
             return Err(Error::TooLarge);
         }
@@ -76,7 +76,7 @@ impl<S: Send + Sync> FromRequest<S> for Fingerprint {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let bytes = Bytes::from_request(request, state)
             .await
-            .map_err(too_large)?;
+            .map_err(|rejection| too_large(&rejection))?;
         let empty = bytes.trim_ascii();
         if empty.is_empty() || empty == b"{}" {
             Ok(Self::of(&method, &uri, b""))
@@ -86,7 +86,7 @@ impl<S: Send + Sync> FromRequest<S> for Fingerprint {
     }
 }
 
-fn too_large(rejection: BytesRejection) -> Error {
+fn too_large(rejection: &BytesRejection) -> Error {
     if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
         Error::TooLarge
     } else {

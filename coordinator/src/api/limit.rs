@@ -60,7 +60,7 @@ impl<K: Eq + Hash> Limiter<K> {
             return Ok(());
         }
         let wait = (1.0 - bucket.tokens) / self.rate.per_second.max(f64::MIN_POSITIVE);
-        Err(Duration::try_from_secs_f64(wait).unwrap_or(Duration::from_secs(60)))
+        Err(Duration::try_from_secs_f64(wait).unwrap_or(Duration::from_mins(1)))
     }
 
     /// Whether a caller has a call left, without taking it.

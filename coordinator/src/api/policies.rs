@@ -19,7 +19,7 @@ use crate::api::path::Id;
 use crate::api::principal::{InZone, Operator};
 use crate::api::router::ProblemDocument;
 use crate::app::App;
-use crate::delta;
+use crate::delta::{self, hexadecimal};
 use crate::error::{Error, Finding};
 use crate::evidence::Evidence;
 use crate::reach;
@@ -110,10 +110,6 @@ pub(crate) struct ReaderStatus {
     seen_at: String,
     /// `applied`, `behind`, or `silent`: not heard of for so long that it refuses by itself.
     state: &'static str,
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl From<policies::Version> for Version {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use chassis::http::RequestId;
+use chassis::http::{Principal, RequestId};
 use chassis::secrets;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mandate::id::ZoneId;
 use mandate::{Rejection, credential};
 
@@ -57,6 +57,8 @@ pub(crate) enum Starter {
         caller: Caller,
         /// Where it came from.
         source: IpAddr,
+        /// Where the request's line learns who it was.
+        line: Principal,
     },
 }
 
@@ -122,13 +124,13 @@ fn identify(parts: &Parts, app: &App) -> Result<Starter, Error> {
         .headers
         .get_all(header::AUTHORIZATION)
         .iter()
-        .map(|value| value.as_bytes())
+        .map(HeaderValue::as_bytes)
         .collect();
     let token = match credential::bearer(&values) {
         Ok(token) => token,
         Err(rejection) => {
             failed(app, source)?;
-            return Err(Error::Unauthenticated(unreadable(&rejection)));
+            return Err(Error::Unauthenticated(unreadable(rejection)));
         }
     };
     let mut caller = Caller {
@@ -141,11 +143,14 @@ fn identify(parts: &Parts, app: &App) -> Result<Starter, Error> {
         idempotency_key: idempotency_key(&parts.headers)?,
         if_match: if_match(&parts.headers)?,
     };
+    let line = parts
+        .extensions
+        .get::<Principal>()
+        .cloned()
+        .unwrap_or_default();
     if secrets::matches(&app.bootstrap_token, token) {
         "operator:bootstrap".clone_into(&mut caller.name);
-        if let Some(principal) = parts.extensions.get::<chassis::http::Principal>() {
-            principal.is(caller.name.clone());
-        }
+        line.is(caller.name.clone());
         caller.spend(app)?;
         return Ok(Starter::Operator(caller));
     }
@@ -153,11 +158,12 @@ fn identify(parts: &Parts, app: &App) -> Result<Starter, Error> {
         token: token.to_vec(),
         caller,
         source,
+        line,
     })
 }
 
-fn unreadable(rejection: &Rejection) -> &'static str {
-    if *rejection == Rejection::CredentialMissing {
+fn unreadable(rejection: Rejection) -> &'static str {
+    if rejection == Rejection::CredentialMissing {
         "a bearer token is wanted"
     } else {
         "exactly one bearer token is wanted"
@@ -210,7 +216,7 @@ impl FromRequestParts<Arc<App>> for InZone {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Error> {
         let zone = path::parameter(parts, app, "zone").await?;
         let zone = ZoneId::parse(&zone).map_err(|_| Error::NotFound("zone"))?;
-        if let Some(principal) = parts.extensions.get::<chassis::http::Principal>() {
+        if let Some(principal) = parts.extensions.get::<Principal>() {
             principal.in_zone(&zone);
         }
         Ok(Self(zone))
@@ -219,11 +225,9 @@ impl FromRequestParts<Arc<App>> for InZone {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
-    fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(name.clone(), HeaderValue::from_str(value).unwrap());
@@ -233,7 +237,7 @@ mod tests {
 
     #[test]
     fn reads_one_etag_of_ours() {
-        let read = |values: &[&str]| if_match(&headers(header::IF_MATCH, values));
+        let read = |values: &[&str]| if_match(&headers(&header::IF_MATCH, values));
         assert_eq!(read(&[]).unwrap(), None);
         assert_eq!(read(&["*"]).unwrap(), Some(IfMatch::Any));
         assert_eq!(read(&["\"7\""]).unwrap(), Some(IfMatch::Version(7)));
@@ -254,7 +258,7 @@ mod tests {
 
     #[test]
     fn reads_one_idempotency_key_of_visible_characters() {
-        let read = |values: &[&str]| idempotency_key(&headers(IDEMPOTENCY_KEY, values));
+        let read = |values: &[&str]| idempotency_key(&headers(&IDEMPOTENCY_KEY, values));
         assert_eq!(read(&[]).unwrap(), None);
         assert_eq!(read(&["a-1"]).unwrap().as_deref(), Some("a-1"));
         let long = "k".repeat(256);

@@ -19,7 +19,7 @@ use crate::api::page::{Listing, Page, PageQuery};
 use crate::api::path;
 use crate::api::principal::{Caller, InZone, Operator};
 use crate::api::router::ProblemDocument;
-use crate::app::App;
+use crate::app::{App, dead_until};
 use crate::delta;
 use crate::error::Error;
 use crate::evidence::Evidence;
@@ -116,7 +116,12 @@ impl Target {
             Self::Key => KeyId::parse(id).is_ok(),
             Self::Subject => Subject::parse(id).is_ok(),
             Self::Resource => ResourceUri::parse(id).is_ok(),
-            _ => path::uuid(id).is_some(),
+            Self::Session
+            | Self::Mandate
+            | Self::Record
+            | Self::Delegation
+            | Self::Application
+            | Self::Zone => path::uuid(id).is_some(),
         }
     }
 
@@ -146,7 +151,7 @@ pub(crate) enum Wait {
 
 /// A revocation that was committed.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Revocation {
+pub(crate) struct Revoked {
     /// Its id.
     revocation_id: Uuid,
     /// `dead` or `cut_off`.
@@ -189,7 +194,7 @@ pub(crate) struct Recorded {
     operation_id = "create_revocation",
     params(("zone" = Uuid, Path)),
     request_body = RevocationBody,
-    responses((status = 201, body = Revocation), (status = "default", body = ProblemDocument)),
+    responses((status = 201, body = Revoked), (status = "default", body = ProblemDocument)),
 )]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
@@ -247,14 +252,14 @@ pub(crate) async fn revoke(
     change: &mut Change,
     zone: ZoneId,
     asked: &RevocationBody,
-) -> Result<Revocation, Error> {
+) -> Result<Revoked, Error> {
     let (target, id) = (asked.anchor.kind, asked.anchor.id.as_str());
     anchors::lock(change.tx(), target.anchor(), id).await?;
     // From here on, a later statement sees every mint that was before us, and none can follow.
     exists(change, zone, target, id).await?;
     let now = clock::now(change.tx().as_mut()).await?;
     let written = match target.kind() {
-        Kind::Dead => kill(app, change, zone, target, id, now).await?,
+        Kind::Dead => kill(change, zone, target, id, now).await?,
         Kind::CutOff => cut_off(change, zone, target, id, now).await?,
     };
     let revocation = app.rng.uuid_v7(now);
@@ -274,7 +279,7 @@ pub(crate) async fn revoke(
     };
     revocations::insert(change.tx(), &new).await?;
     record(app, caller, change, asked, &written).await?;
-    Ok(Revocation {
+    Ok(Revoked {
         revocation_id: revocation,
         kind: target.kind(),
         committed_at: now.to_string(),
@@ -320,7 +325,6 @@ struct Written {
 }
 
 async fn kill(
-    app: &App,
     change: &mut Change,
     zone: ZoneId,
     target: Target,
@@ -332,7 +336,7 @@ async fn kill(
         now.saturating_add(KEY_IS_DEAD_FOR)
             .map_err(Error::internal)?
     } else {
-        app.dead_until(now)
+        dead_until(now)
     };
     let version = anchors::kill(change.tx(), kind, id, until, target.on_demand())
         .await?
@@ -408,7 +412,12 @@ async fn record(
         Target::Session => evidence.session(uuid),
         Target::Application => evidence.application(uuid),
         Target::Resource => evidence.resource(&asked.anchor.id),
-        _ => evidence,
+        Target::Mandate
+        | Target::Record
+        | Target::Delegation
+        | Target::Key
+        | Target::Subject
+        | Target::Zone => evidence,
     };
     change.record(app, caller, evidence).await
 }

@@ -18,7 +18,7 @@ use crate::api::page::{Listing, Page};
 use crate::api::path::{self, Id};
 use crate::api::principal::{Caller, InZone, Operator, Starter};
 use crate::api::router::ProblemDocument;
-use crate::app::App;
+use crate::app::{App, dead_until};
 use crate::bearer::{self, Who};
 use crate::delta;
 use crate::error::{Conflict, Error};
@@ -315,7 +315,7 @@ pub(crate) async fn end(
         let now = change.now();
         let from = ["active", "suspended"];
         sessions::set_state(change.tx(), id, &from, "ended", Some(now)).await?;
-        let until = app.dead_until(now);
+        let until = dead_until(now);
         let version = anchors::kill(change.tx(), AnchorKind::Session, &anchor, until, false)
             .await?
             .ok_or_else(|| Error::bad_row("anchors", &anchor))?;

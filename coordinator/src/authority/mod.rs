@@ -102,7 +102,7 @@ impl Service {
         let mut connection = self.app.global.acquire().await?;
         let now = clock::now(&mut connection).await?;
         let reader = Reader {
-            reader: asked.reader,
+            name: asked.reader,
             service: asked.service,
             epoch: asked.epoch,
             pos: i64::try_from(asked.pos).map_err(invalid)?,

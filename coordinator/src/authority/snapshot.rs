@@ -73,15 +73,15 @@ fn chunks(changes: Vec<Delta>) -> Vec<Vec<pb::Change>> {
 fn sign(
     app: &App,
     deployment: &Deployment,
-    chunks: Vec<Vec<pb::Change>>,
+    parts: Vec<Vec<pb::Change>>,
 ) -> Result<Vec<envelope::Envelope>, Error> {
     let epoch = epoch_of(&deployment.epoch)?;
     let pos = u64::try_from(deployment.pos).map_err(Error::internal)?;
     let as_of_ns = nanoseconds(deployment.as_of.to_jiff());
-    let signer = app.stream_key.as_ref();
-    let last = chunks.len().saturating_sub(1);
-    let mut signed = Vec::with_capacity(chunks.len());
-    for (index, changes) in chunks.into_iter().enumerate() {
+    let key = app.stream_key.as_ref();
+    let last = parts.len().saturating_sub(1);
+    let mut envelopes = Vec::with_capacity(parts.len());
+    for (index, changes) in parts.into_iter().enumerate() {
         let number = u32::try_from(index).map_err(Error::internal)?;
         let part = pb::SnapshotPart {
             index: number,
@@ -99,11 +99,11 @@ fn sign(
             counter: u64::from(number),
             at: as_of_ns,
             payload: part.encode_to_vec(),
-            kid: ledger::envelope::EventSigner::kid(signer).clone(),
+            kid: ledger::envelope::EventSigner::kid(key).clone(),
         };
-        signed.push(envelope.sign(signer).into());
+        envelopes.push(envelope.sign(key).into());
     }
-    Ok(signed)
+    Ok(envelopes)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::error::Error;
 /// A reader.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
-    pub(crate) reader: String,
+    pub(crate) name: String,
     pub(crate) service: String,
     pub(crate) epoch: Vec<u8>,
     pub(crate) pos: i64,
@@ -27,7 +27,7 @@ pub(crate) async fn ack(connection: &mut PgConnection, reader: &Reader) -> Resul
         SET service = EXCLUDED.service, epoch = EXCLUDED.epoch, pos = EXCLUDED.pos,
             bound_ms = EXCLUDED.bound_ms, seen_at = EXCLUDED.seen_at
         "#,
-        reader.reader,
+        reader.name,
         reader.service,
         reader.epoch,
         reader.pos,
@@ -47,7 +47,7 @@ pub(crate) async fn list(
     let readers = sqlx::query_as!(
         Reader,
         r#"
-        SELECT reader, service, epoch, pos, bound_ms, seen_at
+        SELECT reader AS name, service, epoch, pos, bound_ms, seen_at
         FROM readers
         WHERE seen_at >= $1
         ORDER BY reader

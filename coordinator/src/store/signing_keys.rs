@@ -9,7 +9,7 @@ use crate::error::Error;
 pub(crate) struct PublicKey {
     pub(crate) kid: String,
     pub(crate) alg: String,
-    pub(crate) public_key: Vec<u8>,
+    pub(crate) public: Vec<u8>,
     pub(crate) state: String,
     pub(crate) version: i64,
 }
@@ -36,7 +36,7 @@ pub(crate) async fn verifying(tx: &mut ZoneTx) -> Result<Vec<PublicKey>, Error> 
     let keys = sqlx::query_as!(
         PublicKey,
         r#"
-        SELECT kid, alg, public_key, state, version
+        SELECT kid, alg, public_key AS public, state, version
         FROM signing_keys
         WHERE zone_id = $1 AND state IN ('pending', 'active', 'retired')
         "#,

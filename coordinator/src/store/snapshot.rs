@@ -40,7 +40,7 @@ pub(crate) async fn keys(connection: &mut PgConnection, zone: ZoneId) -> Result<
     let keys = sqlx::query_as!(
         PublicKey,
         r#"
-        SELECT kid, alg, public_key, state, version
+        SELECT kid, alg, public_key AS public, state, version
         FROM signing_keys
         WHERE zone_id = $1 AND state IN ('pending', 'active', 'retired')
         ORDER BY kid
@@ -151,7 +151,7 @@ pub(crate) async fn revocations(
             .ok_or_else(|| Error::bad_row("anchors", format_args!("{zone} {}", row.kind)))?;
         if let Some(until) = row
             .dead_until
-            .map(|until| until.to_jiff())
+            .map(jiff_sqlx::Timestamp::to_jiff)
             .filter(|at| *at > now)
         {
             deltas.push(delta::dead(zone, kind, &row.id, until, row.version));

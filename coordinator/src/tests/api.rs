@@ -264,39 +264,24 @@ async fn another_zones_objects_are_as_good_as_none() {
             );
         }
     }
-    let ends = bench
-        .post(
-            &format!("/v1/zones/{mine}/sessions/{session}/end"),
+    let zone = json!({"anchor": {"kind": "zone", "id": other}});
+    let theirs = json!({"anchor": {"kind": "session", "id": session}});
+    let starts = json!({"application_id": application, "ttl_seconds": 60});
+    for (zone, path, body, status) in [
+        (
+            mine.as_str(),
+            format!("sessions/{session}/end"),
             json!({}),
-        )
-        .await;
-    assert_eq!(ends.status, 404);
-    let body = json!({"anchor": {"kind": "session", "id": session}});
-    let revokes = bench
-        .post(&format!("/v1/zones/{mine}/revocations"), body)
-        .await;
-    assert_eq!(revokes.status, 404);
-    let body = json!({"anchor": {"kind": "zone", "id": other}});
-    let revokes = bench
-        .post(&format!("/v1/zones/{mine}/revocations"), body)
-        .await;
-    assert_eq!(revokes.status, 404);
-    let body = json!({"application_id": application, "ttl_seconds": 60});
-    let starts = bench
-        .post(&format!("/v1/zones/{mine}/sessions"), body)
-        .await;
-    assert_eq!(
-        (starts.status, starts.code()),
-        (422, "invalid_request"),
-        "{starts:?}"
-    );
-    assert_eq!(
-        bench
-            .get(&format!("/v1/zones/{none}/applications"))
-            .await
-            .status,
-        404
-    );
+            404,
+        ),
+        (&mine, "revocations".to_owned(), theirs, 404),
+        (&mine, "revocations".to_owned(), zone, 404),
+        (&mine, "sessions".to_owned(), starts, 422),
+        (none, "applications".to_owned(), json!({"name": "a"}), 404),
+    ] {
+        let reply = bench.post(&format!("/v1/zones/{zone}/{path}"), body).await;
+        assert_eq!(reply.status, status, "{path}: {reply:?}");
+    }
     let there = bench
         .get(&format!("/v1/zones/{other}/sessions/{session}"))
         .await;

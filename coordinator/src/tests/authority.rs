@@ -185,35 +185,39 @@ async fn since_gives_what_followed_in_order_with_the_newest_heartbeat() {
     assert_eq!(heartbeat.pos, pos + 2);
 
     let again = pb::SinceRequest {
-        epoch: epoch.clone(),
+        epoch,
         pos: pos + 2,
     };
     let answer = client.since(call(again)).await.unwrap().into_inner();
     assert!(answer.deltas.is_empty() && !answer.snapshot_required);
-    for (epoch, pos) in [
-        (vec![1; 16], pos),
-        (epoch.clone(), pos + 3),
-        (Vec::new(), 0),
+}
+
+#[tokio::test]
+async fn who_is_too_far_behind_or_of_another_epoch_is_told_to_load_a_snapshot() {
+    let bench = Bench::start().await;
+    bench.sequence();
+    let zone = bench.zone().await;
+    bench.revoke(&zone, "zone", &zone).await;
+    let (epoch, pos) = numbered(&bench).await;
+    let mut client = connect(&bench).await;
+    sqlx::query("DELETE FROM positions WHERE pos <= 1")
+        .execute(bench.superuser())
+        .await
+        .unwrap();
+    for (epoch, pos, required) in [
+        (vec![1; 16], pos, true),
+        (epoch.clone(), pos + 1, true),
+        (Vec::new(), 0, true),
+        (epoch.clone(), 0, true),
+        (epoch.clone(), 1, false),
+        (epoch, pos, false),
     ] {
         let answer = client
             .since(call(pb::SinceRequest { epoch, pos }))
             .await
             .unwrap();
-        assert!(answer.into_inner().snapshot_required);
+        assert_eq!(answer.into_inner().snapshot_required, required, "{pos}");
     }
-    sqlx::query("DELETE FROM positions WHERE pos <= 2")
-        .execute(bench.superuser())
-        .await
-        .unwrap();
-    let pruned = pb::SinceRequest { epoch, pos: 0 };
-    assert!(
-        client
-            .since(call(pruned))
-            .await
-            .unwrap()
-            .into_inner()
-            .snapshot_required
-    );
 }
 
 #[tokio::test]

@@ -90,6 +90,11 @@ fn secret(folder: &std::path::Path, name: &str, text: &str) -> (String, String) 
 }
 
 fn configuration(extra: &str) -> crate::Config {
+    configuration_at(extra, "postgres:///unused?host=/tmp", "redis://127.0.0.1:1")
+}
+
+/// A configuration on engines at an address.
+pub(super) fn configuration_at(extra: &str, database: &str, redis: &str) -> crate::Config {
     let folder = tempfile::tempdir().unwrap();
     let audit = ledger::envelope::DalekSigner::new(KeyId::parse("audit-1").unwrap(), &AUDIT_SEED);
     let public = base64::Engine::encode(
@@ -100,20 +105,27 @@ fn configuration(extra: &str) -> crate::Config {
         "{extra}\n[[producer]]\nkid = \"audit-1\"\npublic_key = \"{public}\"\nservice = \"audit\"\n\
          kinds = [\"cursor\"]\n"
     );
+    // Passwords belong into files.
+    let (place, query) = database.split_once('?').unwrap();
+    let (passwords, others): (Vec<&str>, Vec<&str>) = query
+        .split('&')
+        .partition(|pair| pair.starts_with("password="));
+    let password = passwords
+        .first()
+        .map_or("scratch", |pair| pair.strip_prefix("password=").unwrap());
+    let database = format!("{place}?{}", others.join("&"));
     let environment = Environment::of(
         [
             ("CARACAL_MODE".to_owned(), "dev".to_owned()),
-            (
-                "DATABASE_URL".to_owned(),
-                "postgres:///unused?host=/tmp".to_owned(),
-            ),
-            ("REDIS_URL".to_owned(), "redis://127.0.0.1:1".to_owned()),
+            ("DATABASE_URL".to_owned(), database),
+            ("REDIS_URL".to_owned(), redis.to_owned()),
         ]
         .into_iter()
         .chain([
             secret(folder.path(), "EVENT_KEY_FILE", EVENT_SEED),
             secret(folder.path(), "STREAM_KEY_FILE", STREAM_SEED),
             secret(folder.path(), "PEPPER_FILE", PEPPER),
+            secret(folder.path(), "DATABASE_PASSWORD_FILE", password),
             secret(folder.path(), "BOOTSTRAP_TOKEN_FILE", TOKEN),
             secret(folder.path(), "SERVICE_TOKEN_FILE", SERVICE_TOKEN),
         ]),
@@ -175,7 +187,7 @@ impl Bench {
         }
     }
 
-    pub(super) fn authorization(&self) -> String {
+    pub(super) fn authorization() -> String {
         format!("Bearer {TOKEN}")
     }
 
@@ -208,7 +220,7 @@ impl Bench {
         body: &[u8],
         headers: &[(&str, &str)],
     ) -> Reply {
-        let authorization = self.authorization();
+        let authorization = Self::authorization();
         let mut all = vec![("authorization", authorization.as_str())];
         all.extend_from_slice(headers);
         self.send(method, path, Body::from(body.to_vec()), &all)
@@ -268,7 +280,7 @@ impl Bench {
     /// The zone's first key, inserted as the service that makes keys.
     pub(super) async fn insert_key(&self, zone: &str) {
         let key = Es256Key::generate(&self.process.rng).unwrap();
-        let kid = KeyId::parse(&format!("k-{}", &zone[..8])).unwrap();
+        let kid = KeyId::parse(&format!("k-{}", zone.rsplit('-').next().unwrap())).unwrap();
         let mut tx = self.engines.begin("caracal_keeper", zone).await;
         sqlx::query(
             "INSERT INTO signing_keys (zone_id, kid, alg, public_key, sealed, state, created_at)

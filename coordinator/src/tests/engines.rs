@@ -12,9 +12,10 @@ use sqlx::{PgPool, Postgres, Transaction};
 #[derive(Clone)]
 pub(super) struct Engines {
     pub(super) superuser: PgPool,
-    _database: kit::TestDb,
+    database: kit::TestDb,
     pools: BTreeMap<&'static str, PgPool>,
     redis: Client,
+    pub(super) redis_url: String,
 }
 
 /// Empty engines.
@@ -29,11 +30,13 @@ pub(super) async fn start() -> Engines {
         pools.insert(role.name(), pool);
     }
     let superuser = database.superuser().await;
+    let redis_url = kit::valkey_url();
     Engines {
         superuser,
-        _database: database,
+        database,
         pools,
-        redis: client(&kit::valkey_url()),
+        redis: client(&redis_url),
+        redis_url,
     }
 }
 
@@ -50,6 +53,11 @@ impl Engines {
 
     pub(super) fn pool(&self, role: &str) -> PgPool {
         self.pools[role].clone()
+    }
+
+    /// The database's address, without a user.
+    pub(super) fn database_url(&self) -> String {
+        self.database.url.clone()
     }
 
     pub(super) fn redis(&self) -> Client {

@@ -91,7 +91,7 @@ async fn reports_every_finding_with_its_path() {
 #[tokio::test]
 async fn wants_one_token_that_is_ours() {
     let bench = Bench::start().await;
-    let good = bench.authorization();
+    let good = Bench::authorization();
     for headers in [
         &[][..],
         &[("authorization", "Bearer nope")],

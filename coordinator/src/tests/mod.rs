@@ -8,3 +8,4 @@ mod limits;
 mod races;
 mod sequencing;
 mod sessions;
+mod start;
