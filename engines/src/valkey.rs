@@ -67,7 +67,7 @@ impl Valkey {
         ];
         match self.durability {
             Durability::Safe => {
-                lines.extend(["appendonly yes", "appendfsync everysec"].map(str::to_owned))
+                lines.extend(["appendonly yes", "appendfsync everysec"].map(str::to_owned));
             }
             Durability::Scratch => lines.push("appendonly no".to_owned()),
         }

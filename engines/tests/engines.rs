@@ -1,4 +1,5 @@
 //! Starts the real servers, as the user they run as, and ends them.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};

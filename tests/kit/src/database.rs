@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use engines::{Durability, Leash, Postgres};
-use migrations::{MIGRATIONS, Role};
+use migrations::{MIGRATIONS, Migration, Role};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 
 use crate::folder::folder;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Databases of tests ask nobody for a password; `initdb` wants one.
 const PASSWORD: &str = "scratch";
 
@@ -150,10 +150,10 @@ fn cluster() -> &'static str {
 
 /// Makes the template once per cluster and schema: whoever holds the lock does.
 async fn template(admin: &PgConnectOptions, base: &str) -> String {
-    let digest = MIGRATIONS.iter().fold(0_u64, |sum, migration| {
-        let [a, b, c, d, e, f, g, h, ..] = migration.sha256();
-        sum.rotate_left(7) ^ u64::from_be_bytes([a, b, c, d, e, f, g, h])
-    });
+    let digest = MIGRATIONS
+        .iter()
+        .flat_map(Migration::sha256)
+        .fold(0_u64, |sum, byte| sum.rotate_left(9) ^ u64::from(byte));
     let name = format!("caracal_template_{digest:016x}");
     let mut connection = connect(admin).await;
     connection

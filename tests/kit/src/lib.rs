@@ -4,7 +4,6 @@
 //! test process starts its own, which end with it however it ends.
 #![forbid(unsafe_code)]
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
     clippy::missing_panics_doc,
