@@ -5,7 +5,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
-    clippy::disallowed_methods,
     clippy::print_stdout,
     unreachable_pub,
     dead_code,

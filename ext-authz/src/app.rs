@@ -44,7 +44,12 @@ pub async fn run(config: Config, app: App) -> Result<(), Failure> {
     start_feed(&config, &app, redis, Arc::clone(&memory))?;
     let metrics = Metrics::new(&app.metrics);
     let refusals = Refusals::new(config.evidence.refusals_kinds);
-    let (desk, withdrawals) = Desk::new(journal.clone(), refusals, metrics.clone());
+    let (desk, withdrawals) = Desk::new(
+        journal,
+        refusals,
+        metrics.clone(),
+        app.readiness.need("journal"),
+    );
     let desk = Arc::new(desk);
     app.lifecycle.spawn(
         "withdrawals",

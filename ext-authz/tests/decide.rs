@@ -385,3 +385,19 @@ fn whatever_is_asked_the_answer_refuses_or_carries_a_permit() {
         "credential_missing"
     );
 }
+
+#[test]
+fn verified_mandates_are_bounded_however_many_there_are() {
+    let case = Case::new();
+    for number in 0..2_500 {
+        let mandate = case
+            .world
+            .mandate(|claims| claims["jti"] = json!(id(10_000 + number)));
+        assert_eq!(
+            code(&case.world, &case.view, &Asked::new().bearer(&mandate)),
+            "allowed"
+        );
+    }
+    let held = case.view.zones.get(&zone(1)).unwrap().verified().len();
+    assert!((1_000..=2_000).contains(&held), "{held}");
+}

@@ -2,6 +2,7 @@
 //! back, what cannot be written is not allowed.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     unreachable_pub,
     dead_code,
     reason = "tests; `common` is shared"
@@ -22,7 +23,7 @@ use common::{Asked, Service, World, service, service_in};
 use envoy_types::ext_authz::v3::pb::{CheckResponse, HttpResponse};
 use envoy_types::pb::google::protobuf::value::Kind;
 use ledger::envelope::{DalekSigner, EventSigner};
-use mandate::id::KeyId;
+use mandate::id::{DecisionId, KeyId};
 use prost::Message as _;
 
 const MIB: u64 = 1024 * 1024;
@@ -36,7 +37,15 @@ async fn running(max_bytes: u64) -> (World, Service) {
 }
 
 fn text(answer: &CheckResponse, name: &str) -> String {
-    match &answer.dynamic_metadata.as_ref().unwrap().fields[name].kind {
+    match &answer
+        .dynamic_metadata
+        .as_ref()
+        .unwrap()
+        .fields
+        .get(name)
+        .unwrap()
+        .kind
+    {
         Some(Kind::StringValue(text)) => text.clone(),
         other => panic!("{other:?}"),
     }
@@ -318,8 +327,8 @@ impl EventSigner for Held {
     }
 }
 
-#[tokio::test]
-async fn a_decision_that_takes_too_long_is_none_and_what_was_written_of_it_is_taken_back() {
+/// A service whose journal can be made to hang.
+async fn held() -> (World, Service, Arc<(Mutex<bool>, Condvar)>) {
     let world = World::new();
     let view = world.view(&world.loaded());
     let open = Arc::new((Mutex::new(true), Condvar::new()));
@@ -330,7 +339,13 @@ async fn a_decision_that_takes_too_long_is_none_and_what_was_written_of_it_is_ta
     });
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::from(world.clock.clone());
-    let mut service = service_in(view, clock, Durability::Process, 64 * MIB, folder, signer).await;
+    let service = service_in(view, clock, Durability::Process, 64 * MIB, folder, signer).await;
+    (world, service, open)
+}
+
+#[tokio::test]
+async fn a_decision_that_takes_too_long_is_none_and_what_was_written_of_it_is_taken_back() {
+    let (world, mut service, open) = held().await;
     *open.0.lock().unwrap() = false;
     let answer = service
         .check
@@ -343,7 +358,7 @@ async fn a_decision_that_takes_too_long_is_none_and_what_was_written_of_it_is_ta
     let withdrawn = service.withdrawals.try_recv().unwrap();
     assert_eq!(withdrawn.code.as_deref(), Some("deadline"));
     assert_eq!(
-        withdrawn.decision_id.map(|id| id.as_uuid()),
+        withdrawn.decision_id.map(DecisionId::as_uuid),
         Some(decision(&answer))
     );
 
@@ -379,4 +394,27 @@ async fn no_answer_is_empty_and_each_says_its_status_first() {
                 && again.dynamic_metadata.is_some()
         );
     }
+}
+
+#[tokio::test]
+async fn too_many_at_once_are_shed_before_they_are_looked_at() {
+    use envoy_types::ext_authz::v3::pb::Authorization as _;
+    let (world, service, open) = held().await;
+    *open.0.lock().unwrap() = false;
+    let request = Asked::new().bearer(&world.mandate(|_| {})).request();
+    let mut asking: Vec<_> = (0..65)
+        .map(|_| service.check.check(tonic::Request::new(request.clone())))
+        .collect();
+    let mut context = Context::from_waker(Waker::noop());
+    let polled: Vec<_> = asking
+        .iter_mut()
+        .map(|asked| asked.as_mut().poll(&mut context))
+        .collect();
+    let shed = polled.iter().filter_map(|polled| match polled {
+        Poll::Ready(Err(status)) => Some(status.code()),
+        Poll::Ready(Ok(_)) | Poll::Pending => None,
+    });
+    assert_eq!(shed.collect::<Vec<_>>(), [tonic::Code::ResourceExhausted]);
+    *open.0.lock().unwrap() = true;
+    open.1.notify_all();
 }

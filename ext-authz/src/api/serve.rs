@@ -1,6 +1,7 @@
 //! The listener: loopback or a Unix socket, health, and an end in order.
 
-use std::os::unix::fs::FileTypeExt as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,7 +38,10 @@ pub async fn bind(listen: &Listen) -> Result<Bound, Failure> {
             .map_err(failed),
         Listen::Unix(path) => {
             remove_stale(path).map_err(failed)?;
-            UnixListener::bind(path).map(Bound::Unix).map_err(failed)
+            let listener = UnixListener::bind(path).map_err(failed)?;
+            // Whoever can open it may ask: its owner and its group.
+            std::fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed)?;
+            Ok(Bound::Unix(listener))
         }
     }
 }

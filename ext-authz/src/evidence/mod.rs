@@ -8,8 +8,10 @@
 pub mod event;
 mod withdrawal;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chassis::Dependency;
 use chassis::journal::{Journal, JournalError};
 use ledger::event::{Event, Outcome};
 use policy::{Decision, Denial, Unavailable};
@@ -29,6 +31,8 @@ pub struct Desk {
     refusals: Refusals,
     withdrawals: mpsc::UnboundedSender<Event>,
     metrics: Metrics,
+    dependency: Dependency,
+    writable: AtomicBool,
 }
 
 /// A decision that is on record, and may be answered.
@@ -48,17 +52,20 @@ impl Desk {
         journal: Journal,
         refusals: Refusals,
         metrics: Metrics,
+        dependency: Dependency,
     ) -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (withdrawals, receiver) = mpsc::unbounded_channel();
-        (
-            Self {
-                journal,
-                refusals,
-                withdrawals,
-                metrics,
-            },
-            receiver,
-        )
+        dependency.up();
+        let writable = AtomicBool::new(true);
+        let desk = Self {
+            journal,
+            refusals,
+            withdrawals,
+            metrics,
+            dependency,
+            writable,
+        };
+        (desk, receiver)
     }
 
     /// Puts a decision on record, or turns an allow that could not be into no decision.
@@ -76,6 +83,7 @@ impl Desk {
         let unanswered = Unanswered::watch(&event, &self.withdrawals);
         match tokio::time::timeout(patience, self.journal.append(event)).await {
             Ok(Ok(_)) => {
+                self.journaled();
                 unanswered.answered();
                 Recorded(decided)
             }
@@ -137,9 +145,12 @@ impl Desk {
             .refusal_kinds
             .set(i64::try_from(counts.len()).unwrap_or(i64::MAX));
         for count in counts {
-            if let Err(error) = self.journal.append(event::of_count(&count)).await {
-                self.unjournaled(&error);
-                self.refusals.put_back(count);
+            match self.journal.append(event::of_count(&count)).await {
+                Ok(_) => self.journaled(),
+                Err(error) => {
+                    self.unjournaled(&error);
+                    self.refusals.put_back(count);
+                }
             }
         }
     }
@@ -169,8 +180,16 @@ impl Desk {
         );
     }
 
+    fn journaled(&self) {
+        if !self.writable.swap(true, Ordering::Relaxed) {
+            self.dependency.up();
+        }
+    }
+
     fn unjournaled(&self, error: &JournalError) {
         self.metrics.unjournaled.inc();
+        self.writable.store(false, Ordering::Relaxed);
+        self.dependency.down(error.code());
         let error = error.to_string();
         tracing::warn!(error, "an event could not be journaled");
     }

@@ -24,7 +24,7 @@ use crate::config;
 use crate::decide::View;
 use crate::metrics::{FeedMetrics, How, News};
 
-/// The pause after a failed call: this long, then twice as long, up to a bound.
+/// The pause after a call that brought nothing: this long, then twice as long, up to a bound.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -204,6 +204,7 @@ impl Feed {
 
     /// Takes what a coordinator brought.
     fn bring(&mut self, brought: Brought) {
+        let before = self.confirmed;
         let result = match brought {
             Brought::Since(answer) => answer
                 .map(|answer| self.catch_up(answer))
@@ -211,23 +212,21 @@ impl Feed {
             Brought::Snapshot(Ok(chunks)) => self.load(chunks),
             Brought::Snapshot(Err(error)) => Err(error.to_string()),
         };
-        match result {
-            Ok(()) => {
-                self.calls.failures = 0;
-                // Asked again at once only where this answer moved nothing and more is missing.
-                self.calls.not_before =
-                    self.parts.clock.monotonic().saturating_add(FIRST_PAUSE / 5);
-            }
-            Err(error) => {
-                let pause = self.pause();
-                self.calls.not_before = self.parts.clock.monotonic().saturating_add(pause);
-                self.parts.metrics.failures.inc();
-                tracing::warn!(error, "memory could not be brought up to date");
-            }
+        if let Err(error) = result {
+            self.parts.metrics.failures.inc();
+            tracing::warn!(error, "memory could not be brought up to date");
         }
+        // What moved nothing is not worth asking again at once, whether it failed or not.
+        let pause = if self.confirmed > before {
+            self.calls.failures = 0;
+            FIRST_PAUSE / 5
+        } else {
+            self.pause()
+        };
+        self.calls.not_before = self.parts.clock.monotonic().saturating_add(pause);
     }
 
-    /// Longer after each failure in a row, and never the same for two readers.
+    /// Longer after each call in a row that brought nothing, and never the same for two readers.
     fn pause(&mut self) -> Duration {
         let doubled = FIRST_PAUSE.saturating_mul(1_u32 << self.calls.failures.min(6));
         self.calls.failures = self.calls.failures.saturating_add(1);

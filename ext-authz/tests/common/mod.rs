@@ -540,7 +540,12 @@ pub async fn service_in(
         .await
         .unwrap();
     let metrics = Metrics::new(&Registry::new("ext-authz"));
-    let (desk, withdrawals) = Desk::new(journal.clone(), Refusals::new(64), metrics.clone());
+    let (desk, withdrawals) = Desk::new(
+        journal.clone(),
+        Refusals::new(64),
+        metrics.clone(),
+        chassis::Readiness::new().need("journal"),
+    );
     let (desk, memory) = (
         Arc::new(desk),
         Arc::new(arc_swap::ArcSwap::from_pointee(view)),
