@@ -138,3 +138,6 @@ impl Attachment {
         agreed.then_some(longest)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,3 +114,6 @@ pub fn admit(ground: &Ground<'_>) -> Result<Admitted, Denial> {
         .mandate
         .admit(&demand, ground.revocations, ground.now)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,13 +20,7 @@ pub fn headers(permit: &Permit) -> [(&'static str, Option<String>); 7] {
             claims.act.as_ref().and_then(|actor| value(&actor.sub)),
         ),
         (client, value(&claims.client_id)),
-        (
-            session,
-            claims
-                .agent_session_id
-                .as_ref()
-                .and_then(|session| value(session)),
-        ),
+        (session, claims.agent_session_id.as_ref().and_then(value)),
         (scope, value(permit.admitted().scopes())),
         (decision, value(&permit.decision())),
     ]

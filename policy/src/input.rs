@@ -1,6 +1,6 @@
 //! What policy is asked, and what it answers.
 
-use mandate::id::{ApplicationId, Label, ResourceUri, ScopeSet};
+use mandate::id::{ApplicationId, Label, ResourceUri, Scope, ScopeSet};
 
 use crate::denial::{PolicyDenial, PolicyError};
 
@@ -50,7 +50,7 @@ impl Input<'_> {
     /// Checks the bounds that the types do not give.
     pub fn check(&self) -> Result<(), PolicyError> {
         let strings = || {
-            let scopes = self.scopes.iter().map(|scope| scope.as_str());
+            let scopes = self.scopes.iter().map(Scope::as_str);
             let labels = self.labels.iter().map(Label::as_str);
             [self.resource.as_str()]
                 .into_iter()

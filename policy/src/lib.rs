@@ -14,6 +14,8 @@ pub mod binding;
 pub mod data;
 mod decide;
 mod denial;
+#[cfg(test)]
+mod fixture;
 pub mod identity;
 mod input;
 pub mod memo;
@@ -23,8 +25,6 @@ pub mod refusal;
 #[cfg(feature = "rego")]
 pub mod rego;
 pub mod snapshot;
-#[cfg(test)]
-mod tests;
 
 pub use data::{Finding, PolicyData};
 pub use decide::{Decision, Ground, admit, decide};

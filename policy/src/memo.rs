@@ -94,3 +94,6 @@ impl Memo {
         input.write_key(&mut self.key);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,3 +39,6 @@ pub fn resources<'a>(
         .resources()
         .filter(move |resource| !ceiling(policy, application, resource, labels).is_empty())
 }
+
+#[cfg(test)]
+mod tests;

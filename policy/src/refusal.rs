@@ -50,7 +50,7 @@ impl Refusal {
             ("cache-control", "no-store".to_owned()),
             (DECISION_HEADER, decision.to_string()),
         ];
-        if let Some(challenge) = challenge(denial, context) {
+        if let Some(challenge) = challenge(*denial, context) {
             headers.push(("www-authenticate", challenge));
         }
         if let Some(seconds) = denial.retry_after() {
@@ -59,8 +59,8 @@ impl Refusal {
         Self {
             denial: *denial,
             headers,
-            body: body(denial, decision),
-            message: message(denial),
+            body: body(*denial, decision),
+            message: message(*denial),
         }
     }
 
@@ -115,7 +115,7 @@ impl Refusal {
     }
 }
 
-fn body(denial: &Denial, decision: DecisionId) -> Vec<u8> {
+fn body(denial: Denial, decision: DecisionId) -> Vec<u8> {
     let code = denial.code();
     let status = denial.http();
     let problem = Problem {
@@ -131,7 +131,7 @@ fn body(denial: &Denial, decision: DecisionId) -> Vec<u8> {
     serde_json::to_vec(&problem).unwrap_or_default()
 }
 
-fn message(denial: &Denial) -> String {
+fn message(denial: Denial) -> String {
     let mut message = String::new();
     for byte in denial
         .code()
@@ -150,7 +150,7 @@ fn message(denial: &Denial) -> String {
 }
 
 /// The value of `WWW-Authenticate` (RFC 6750 §3), where a credential would help.
-fn challenge(denial: &Denial, context: &Context<'_>) -> Option<String> {
+fn challenge(denial: Denial, context: &Context<'_>) -> Option<String> {
     let challenge = denial.challenge();
     if challenge == Challenge::None {
         return None;
@@ -190,3 +190,6 @@ const fn title(status: u16) -> &'static str {
         _ => "Error",
     }
 }
+
+#[cfg(test)]
+mod tests;

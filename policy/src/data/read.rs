@@ -245,7 +245,13 @@ impl Reader {
                 }
                 text.clone()
             }
-            _ => {
+            Node::Null
+            | Node::Bool(_)
+            | Node::Number
+            | Node::Natural(_)
+            | Node::Text(_)
+            | Node::List(_)
+            | Node::Object(_) => {
                 self.find(at, format!("is no reason of 1 to {MAX_REASON} characters"));
                 String::new()
             }

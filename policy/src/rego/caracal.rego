@@ -40,6 +40,8 @@ result := {"decision": "allow"} if {
 
 unrestricted if {
 	data.policy.restrict.zone == false
+	is_object(data.policy.restrict.applications)
+	is_object(data.policy.restrict.resources)
 	not data.policy.restrict.applications[input.application]
 	not data.policy.restrict.resources[input.resource]
 }
@@ -53,8 +55,9 @@ covered if {
 	count(input.scopes - roles[label]) == 0
 }
 
-# No label of the session confines it to other scopes.
+# No label of the session confines it to other scopes. Data that is not there confines to nothing at all.
 confined if {
+	is_object(data.policy.confinement)
 	every label in input.labels {
 		within(label)
 	}

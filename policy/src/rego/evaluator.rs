@@ -161,7 +161,7 @@ pub(super) fn verdict(result: &Value) -> Result<Verdict, PolicyError> {
     let object = result.as_object().map_err(|_| PolicyError::Malformed)?;
     let text = |name: &str| {
         let value = object.get(&Value::from(name))?;
-        value.as_string().ok().map(|text| text.to_string())
+        value.as_string().ok().map(ToString::to_string)
     };
     match (
         object.len(),
@@ -173,5 +173,19 @@ pub(super) fn verdict(result: &Value) -> Result<Verdict, PolicyError> {
             .map(Verdict::Deny)
             .ok_or(PolicyError::Malformed),
         _ => Err(PolicyError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_engine_is_an_error() {
+        assert_eq!(
+            guarded(|| -> Result<(), _> { panic!("a fault of the engine") }),
+            Err(PolicyError::Panicked)
+        );
+        assert_eq!(guarded(|| Ok(1)), Ok(1));
     }
 }
