@@ -7,7 +7,7 @@ use prost::Message as _;
 use serde_json::json;
 use tonic::Request;
 use tonic::transport::Channel;
-use wire::convert::{Heartbeat, envelope_from_bytes};
+use wire::convert::{AuthorityChange, Heartbeat, envelope_from_bytes};
 use wire::pb::caracal::authority::v1 as pb;
 use wire::pb::caracal::authority::v1::authority_client::AuthorityClient;
 use wire::pb::caracal::authority::v1::change::What;
@@ -129,6 +129,8 @@ async fn a_snapshot_holds_what_decides_and_nothing_of_another_zone_or_secret() {
     ];
     assert_eq!(kinds(&changes), BTreeMap::from(expected));
     for change in &changes {
+        let understood = AuthorityChange::try_from(change.clone());
+        assert!(understood.is_ok(), "{understood:?}: {change:?}");
         if let Some(What::Policy(policy)) = &change.what {
             assert_eq!(policy.version_id, version);
             assert!(serde_json::from_slice::<serde_json::Value>(&policy.data).is_ok());
