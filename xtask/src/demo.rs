@@ -40,6 +40,25 @@ pub(crate) fn bench(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds `caracal` and runs the end-to-end drills, or the named ones.
+pub(crate) fn drill(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
+    let _caracal = shell.push_env("CARACAL_BIN", build(shell)?);
+    let all = ["demo", "fail_closed", "freshness", "crash"].map(str::to_owned);
+    let names: &[String] = if arguments.is_empty() {
+        &all
+    } else {
+        arguments
+    };
+    for name in names {
+        cmd!(
+            shell,
+            "cargo test --locked -p e2e --test {name} -- --nocapture --test-threads 1"
+        )
+        .run()?;
+    }
+    Ok(())
+}
+
 fn build(shell: &Shell) -> anyhow::Result<PathBuf> {
     cmd!(shell, "cargo build --locked --release -p cli").run()?;
     let target = std::env::var_os("CARGO_TARGET_DIR")

@@ -90,6 +90,11 @@ const COMMANDS: &[Command] = &[
         run: supply::run,
     },
     Command {
+        name: "drill",
+        does: "bring whole stacks up and put them through failures (`drill NAME` runs one)",
+        run: demo::drill,
+    },
+    Command {
         name: "bench",
         does: "build in release and run the benchmarks against a real stack",
         run: demo::bench,
