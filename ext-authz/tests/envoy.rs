@@ -168,16 +168,20 @@ async fn upstream() -> u16 {
 
 const PATH: &str = "/v1/invoices/42";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_manifest_admits_with_identity_and_refuses_with_a_reason() {
+/// The whole service, an upstream, an Envoy, and a good mandate as a header's value.
+async fn governed() -> (Stack, Envoy, String) {
     let mut stack = Stack::start(10_000).await;
     let mandate = stack.mandate();
     stack
         .until(&mandate, "allowed", Duration::from_secs(5))
         .await;
     let envoy = Envoy::start(stack.port, upstream().await, false);
-    let bearer = format!("Bearer {mandate}");
+    (stack, envoy, format!("Bearer {mandate}"))
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_manifest_admits_with_an_identity_that_nobody_can_spoof() {
+    let (_stack, envoy, bearer) = governed().await;
     let spoofed = [
         ("authorization", bearer.as_str()),
         ("x-caracal-subject", "root"),
@@ -193,7 +197,16 @@ async fn the_manifest_admits_with_identity_and_refuses_with_a_reason() {
     assert_eq!(allowed.seen("x-caracal-scope"), ["payments:read"]);
     assert_eq!(allowed.seen("x-caracal-decision").len(), 1);
     assert!(allowed.seen("x-caracal-actor").is_empty() && allowed.seen("authorization").is_empty());
+    let good = ("authorization", bearer.as_str());
+    let disguised = envoy
+        .send(HOST, PATH, &[good, ("x_caracal_subject", "root")])
+        .await;
+    assert_eq!(disguised.status, 400, "Envoy refuses underscores");
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_manifest_refuses_with_a_reason() {
+    let (_stack, envoy, bearer) = governed().await;
     let good = ("authorization", bearer.as_str());
     for (status, code, host, path, headers) in [
         (401, "credential_missing", HOST, PATH, vec![]),
@@ -230,11 +243,11 @@ async fn the_manifest_admits_with_identity_and_refuses_with_a_reason() {
             status == 401 || code == "resource_not_granted"
         );
     }
-    let disguised = envoy
-        .send(HOST, PATH, &[good, ("x_caracal_subject", "root")])
-        .await;
-    assert_eq!(disguised.status, 400, "Envoy refuses underscores");
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grpc_caller_is_refused_in_its_own_form() {
+    let (_stack, envoy, _) = governed().await;
     let grpc = envoy
         .send(HOST, PATH, &[("content-type", "application/grpc")])
         .await;

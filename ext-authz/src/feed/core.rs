@@ -17,6 +17,10 @@ use crate::decide::View;
 /// The stream that all of it belongs to.
 const STREAM: &str = chassis::streams::AUTHORITY;
 
+/// The kinds that are no changes.
+const HEARTBEAT: &str = "heartbeat";
+const SNAPSHOT: &str = "snapshot";
+
 /// What has to be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
@@ -105,18 +109,12 @@ impl Core {
             .filter(|_| self.tracker.phase() == Phase::Held)
     }
 
-    /// Whether the stream's messages can be passed over unseen: nothing is held yet, or they are of the
-    /// held history and not newer. Saves the signature's cost and decides nothing.
+    /// Whether a message can be passed over unseen. Saves the cost of its signature; what it claims is
+    /// only ever believed to be old.
     pub fn is_past(&self, message: &SignedEnvelope) -> bool {
         let envelope = &message.envelope;
-        match self.tracker.held() {
-            None => true,
-            Some(held) => {
-                envelope.epoch == held.epoch
-                    && envelope.pos <= held.pos
-                    && envelope.kind != "heartbeat"
-            }
-        }
+        let as_of = (envelope.kind == HEARTBEAT).then_some(envelope.at);
+        self.tracker.is_past(envelope.epoch, envelope.pos, as_of)
     }
 
     /// Takes a message of the stream or of an answer.
@@ -125,10 +123,10 @@ impl Core {
             return Taken::Disbelieved;
         };
         let envelope = verified.into_envelope();
-        if envelope.stream != STREAM || envelope.kind == "snapshot" {
+        if envelope.stream != STREAM || envelope.kind == SNAPSHOT {
             return Taken::Disbelieved;
         }
-        if envelope.kind == "heartbeat" {
+        if envelope.kind == HEARTBEAT {
             self.heartbeat(&envelope)
         } else {
             self.change(&envelope)
@@ -185,7 +183,7 @@ impl Core {
                 .verify(&self.producers)
                 .map_err(|_| SnapshotError::NotBelieved)?;
             let envelope = verified.into_envelope();
-            if envelope.kind != "snapshot" || envelope.stream != STREAM {
+            if envelope.kind != SNAPSHOT || envelope.stream != STREAM {
                 return Err(SnapshotError::NotBelieved);
             }
             let part = pb::SnapshotPart::decode(envelope.payload.as_slice())

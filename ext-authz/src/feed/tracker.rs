@@ -161,6 +161,14 @@ impl Tracker {
         true
     }
 
+    /// Whether a message of this place, and a heartbeat of this moment, says nothing new.
+    pub fn is_past(&self, epoch: Epoch, pos: u64, as_of_ns: Option<i64>) -> bool {
+        let Some(held) = self.held else { return true };
+        let told = |as_of: i64| self.complete_ns.is_some_and(|complete| as_of <= complete);
+        self.past.contains(&epoch)
+            || (epoch == held.epoch && pos <= held.pos && as_of_ns.is_none_or(told))
+    }
+
     /// What is held, if the message is of the same history.
     fn of_held_history(&mut self, epoch: Epoch) -> Result<Position, Verdict> {
         let Some(held) = self.held else {
@@ -302,6 +310,25 @@ mod tests {
         let mut tracker = loaded(1, 5, 100);
         assert!(!tracker.loaded(epoch(1), 4, 90));
         assert_eq!(tracker.held().map(|held| held.pos), Some(5));
+    }
+
+    #[test]
+    fn only_what_says_nothing_new_is_passed_over_unseen() {
+        let mut tracker = loaded(1, 5, 100);
+        let past = |epoch_: u8, pos, as_of| {
+            let past = tracker.is_past(epoch(epoch_), pos, as_of);
+            let verdict = match as_of {
+                Some(as_of) => tracker.clone().heartbeat(epoch(epoch_), pos, as_of),
+                None => tracker.clone().change(epoch(epoch_), pos),
+            };
+            assert!(!past || verdict == Verdict::Ignore, "{verdict:?}");
+            past
+        };
+        assert!(past(1, 5, None) && past(1, 5, Some(100)) && past(1, 4, Some(90)));
+        assert!(!past(1, 6, None) && !past(1, 5, Some(101)) && !past(2, 1, None));
+        tracker.heartbeat(epoch(2), 1, 200);
+        assert!(tracker.loaded(epoch(2), 1, 200));
+        assert!(tracker.is_past(epoch(1), 9, None) && tracker.is_past(epoch(1), 9, Some(900)));
     }
 
     /// What can come, in any order, any number of times.
