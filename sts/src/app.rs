@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chassis::config::Http;
-use chassis::crypto::{Holder, MacKey, RootKek};
+use chassis::crypto::{EventKey, Holder, MacKey, RootKek};
 use chassis::db::{OperatorStore, Pool, Store};
 use chassis::evidence::Shipper;
 use chassis::http::{bind, govern, serve};
@@ -56,7 +56,7 @@ pub async fn run(config: Config, app: App) -> Result<(), Failure> {
     let (counting, every) = (Arc::clone(&desk), config.evidence.refusals_every);
     let soft = stop.clone();
     app.lifecycle.spawn("refusals", async move {
-        counting.evidence.keep(every, soft).await
+        counting.evidence.keep(every, soft).await;
     });
     let postgres = app.readiness.need("postgres");
     app.lifecycle
@@ -81,100 +81,117 @@ struct Parts {
     serving: Pool,
 }
 
+/// What is at the other end.
+struct Connections {
+    serving: Pool,
+    keeping: Pool,
+    redis: redis::Client,
+}
+
 async fn assemble(config: &Config, app: &App) -> Result<Parts, Failure> {
-    let serving = Pool::connect(&config.database, SERVING, PATIENCE).await?;
-    let keeping = Pool::connect(&config.database, KEEPING, PATIENCE).await?;
-    let redis = redis::Client::connect(&config.redis, PATIENCE).await?;
-    let mut preflight = Preflight::new(app.mode);
-    preflight
-        .postgres(&config.database, &serving, SCHEMA)
-        .await?;
-    preflight
-        .postgres(&config.database, &keeping, SCHEMA)
-        .await?;
-    preflight.redis(&config.redis, &redis).await?;
-    preflight.finish()?;
-
-    let root = Arc::new(RootKek::new(Holder::Sts, &config.root_key).map_err(Failure::internal)?);
-    let events = Arc::clone(&config.event_key);
-    let kept = &config.evidence;
-    let journal = JournalConfig {
-        partitions: kept.partitions,
-        ..JournalConfig::new(
-            &kept.dir,
-            "sts",
-            kept.durability,
-            kept.max_bytes,
-            kept.reserve_bytes,
-        )
-    };
-    let (clock, rng) = (app.clock.clone(), app.rng.clone());
-    let signer: Arc<dyn EventSigner> = events.clone();
-    let journal = Journal::open(journal, clock.clone(), rng.clone(), signer)
-        .await
-        .map_err(Failure::internal)?;
-    let shipper = Shipper::new(
-        journal.clone(),
+    let Connections {
+        serving,
+        keeping,
         redis,
-        config.producers.clone(),
-        clock.clone(),
-    )
-    .counted(&app.metrics);
-
-    let agreement = Agreement::new(clock.clone(), &app.readiness);
-    agreement
-        .compare(&serving)
-        .await
-        .map_err(|error| Failure::dependency("postgres", error))?;
-    let store = Store::new(serving.clone());
-    let ring = Ring::new(
-        store.clone(),
-        Arc::clone(&root),
-        clock.clone(),
-        config.keys.clone(),
-    );
-    let mint = Mint {
-        store,
-        ring,
-        laws: Laws::new(config.keys.zones).map_err(Failure::internal)?,
-        pepper: MacKey::new(&config.pepper),
-        events: Arc::clone(&events),
-        agreement,
-        failures: Mutex::new(Failures::new(config.failures)),
-        bench: Mint::bench(),
-        clock: clock.clone(),
-        rng: rng.clone(),
-    };
-    let metrics = Metrics::new(&app.metrics);
-    let dependency = app.readiness.need("journal");
+    } = connect(config, app).await?;
+    let root = RootKek::new(Holder::Sts, &config.root_key).map_err(Failure::internal)?;
+    let root = Arc::new(root);
+    let journal = journal(config, app).await?;
+    let trusted = config.producers.clone();
+    let shipper = Shipper::new(journal.clone(), redis, trusted, app.clock.clone());
     let evidence = Evidence::new(
         journal,
-        clock.clone(),
-        metrics,
-        dependency,
-        kept.refusals_kinds,
+        app.clock.clone(),
+        Metrics::new(&app.metrics),
+        app.readiness.need("journal"),
+        config.evidence.refusals_kinds,
     );
-    let desk = Arc::new(Desk {
-        mint,
+    let desk = Desk {
+        mint: mint(config, app, &serving, &root).await?,
         evidence,
         trusted_proxies: config.trusted_proxies.clone(),
         jwks_max_age: config.keys.jwks_max_age,
         max_body: config.http.max_body_bytes.min(MAX_BODY),
-    });
-    let (zones, store) = (OperatorStore::new(keeping.clone()), Store::new(keeping));
+    };
     let keeper = Keeper {
-        zones,
-        store,
+        zones: OperatorStore::new(keeping.clone()),
+        store: Store::new(keeping),
         root,
-        events,
-        clock,
-        rng,
+        events: Arc::clone(&config.event_key),
+        clock: app.clock.clone(),
+        rng: app.rng.clone(),
     };
     Ok(Parts {
-        desk,
+        desk: Arc::new(desk),
         keeper,
-        shipper,
+        shipper: shipper.counted(&app.metrics),
         serving,
+    })
+}
+
+async fn connect(config: &Config, app: &App) -> Result<Connections, Failure> {
+    let serving = Pool::connect(&config.database, SERVING, PATIENCE).await?;
+    let keeping = Pool::connect(&config.database, KEEPING, PATIENCE).await?;
+    let redis = redis::Client::connect(&config.redis, PATIENCE).await?;
+    let mut preflight = Preflight::new(app.mode);
+    for pool in [&serving, &keeping] {
+        preflight.postgres(&config.database, pool, SCHEMA).await?;
+    }
+    preflight.redis(&config.redis, &redis).await?;
+    preflight.finish()?;
+    Ok(Connections {
+        serving,
+        keeping,
+        redis,
+    })
+}
+
+async fn journal(config: &Config, app: &App) -> Result<Journal, Failure> {
+    let kept = &config.evidence;
+    let settings = JournalConfig::new(
+        &kept.dir,
+        "sts",
+        kept.durability,
+        kept.max_bytes,
+        kept.reserve_bytes,
+    );
+    let settings = JournalConfig {
+        partitions: kept.partitions,
+        ..settings
+    };
+    let signer: Arc<dyn EventSigner> = Arc::<EventKey>::clone(&config.event_key);
+    Journal::open(settings, app.clock.clone(), app.rng.clone(), signer)
+        .await
+        .map_err(Failure::internal)
+}
+
+async fn mint(
+    config: &Config,
+    app: &App,
+    serving: &Pool,
+    root: &Arc<RootKek>,
+) -> Result<Mint, Failure> {
+    let agreement = Agreement::new(app.clock.clone(), &app.readiness);
+    let compared = agreement.compare(serving).await;
+    compared.map_err(|error| Failure::dependency("postgres", error))?;
+    let store = Store::new(serving.clone());
+    let ring = Ring::new(
+        store.clone(),
+        Arc::clone(root),
+        app.clock.clone(),
+        config.keys.clone(),
+    );
+    Ok(Mint {
+        store,
+        ring,
+        laws: Laws::new(config.keys.zones).map_err(Failure::internal)?,
+        pepper: MacKey::new(&config.pepper),
+        events: Arc::clone(&config.event_key),
+        agreement,
+        failures: Mutex::new(Failures::new(config.failures)),
+        bench: Mint::bench(),
+        clock: app.clock.clone(),
+        rng: app.rng.clone(),
     })
 }
 

@@ -17,7 +17,7 @@ const MOST: Duration = Duration::from_secs(2);
 /// How often it is compared.
 const EVERY: Duration = Duration::from_secs(30);
 /// A comparison older than this counts no more: four in a row were missed.
-const STALE: Duration = Duration::from_secs(120);
+const STALE: Duration = Duration::from_mins(2);
 /// How soon a comparison that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 

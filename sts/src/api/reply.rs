@@ -96,12 +96,12 @@ fn challenge(issuer: Option<&str>) -> HeaderValue {
 
 fn cause(error: Error) -> Option<BoxError> {
     match error {
-        Error::Refused(_) => None,
         Error::Unavailable(
             Unavailable::PolicyBroken(source) | Unavailable::Dependency { source, .. },
         ) => Some(source),
         Error::Unavailable(Unavailable::Policy(error)) => Some(error.into()),
-        Error::Unavailable(
+        Error::Refused(_)
+        | Error::Unavailable(
             Unavailable::Provisioning
             | Unavailable::ClockSkew
             | Unavailable::Contended

@@ -74,9 +74,19 @@ impl Ring {
         self.still(zone, held).await
     }
 
-    /// Forgets a zone's keys, so that the next request reads them again.
-    pub(crate) fn forget(&self, zone: ZoneId) {
-        self.with(|held| held.remove(&zone));
+    /// Forgets a zone's keys, so that the next request reads them again; false when they were read
+    /// a moment ago and reading them again would tell nothing new.
+    pub(crate) fn forget(&self, zone: ZoneId) -> bool {
+        let now = self.clock.monotonic();
+        self.with(|held| {
+            let old = held
+                .get(&zone)
+                .is_some_and(|slot| now.saturating_sub(slot.asked_at) >= ABSENT_FOR);
+            if old {
+                held.remove(&zone);
+            }
+            old
+        })
     }
 
     async fn still(&self, zone: ZoneId, held: Held) -> Result<Arc<ZoneKeys>, Error> {

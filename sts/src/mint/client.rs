@@ -58,11 +58,10 @@ fn secret_id(secret: &str) -> Option<Uuid> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use chassis::secrets::Key32;
 
     use super::*;
+    use crate::store::client::Resources;
 
     const APPLICATION: &str = "018f0000-0000-7000-8000-00000000000a";
     const SECRET: &str = "cs_018f0000-0000-7000-8000-00000000000b_c2VjcmV0";
@@ -71,10 +70,13 @@ mod tests {
         let pepper = MacKey::new(&Key32::new([7; 32]));
         let known = Known {
             secret_hmac: stored.map(|stored| pepper.tag(&[stored.as_bytes()]).to_vec()),
-            application: exists.then(|| Application { labels: Vec::new() }),
+            application: exists.then(|| Application {
+                version: 1,
+                labels: Vec::new(),
+            }),
             policy: None,
             session: None,
-            resources: BTreeMap::new(),
+            resources: Resources::default(),
         };
         let presented = Presented {
             client_id: client_id.to_owned(),

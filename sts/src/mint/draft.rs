@@ -2,13 +2,13 @@
 
 use chassis::db::ZoneTx;
 use jiff::Timestamp;
-use mandate::id::{MandateId, RecordId, Subject};
+use mandate::id::{Issuer, MandateId, RecordId, Subject};
 use mandate::{Mandate, SubjectType, Use};
 
 use crate::error::{Error, Refusal};
 use crate::keys::Issuing;
 use crate::mint::{Account, Asked, Mint, expiry, subject};
-use crate::store::client::{self as clients, Known, Session};
+use crate::store::client::{self as clients, Known, Session, Stored};
 use crate::store::mint::Anchor;
 use crate::token::claims::Draft;
 use crate::token::grant::{self, Bounds, Granted};
@@ -22,6 +22,16 @@ pub(super) struct Decided {
     pub(super) anchors: Vec<Anchor>,
     /// `iat` of what it is narrowed from.
     pub(super) subject_iat: Option<i64>,
+    /// What was decided on, as it was read.
+    pub(super) basis: Basis,
+}
+
+/// What was decided on, as it was read.
+#[derive(Debug)]
+pub(super) struct Basis {
+    pub(super) application: i64,
+    pub(super) session: Option<i64>,
+    pub(super) resources: Stored,
 }
 
 /// What a decision is made from.
@@ -66,7 +76,7 @@ impl Mint {
         } else {
             known.resources.clone()
         };
-        let granted = grant::everything(wanted, &resources, &law)?;
+        let granted = grant::everything(wanted, &resources.scopes, &law)?;
         let draft = Draft {
             zone: asked.zone,
             issuer: keys.keys().issuer.clone(),
@@ -90,6 +100,11 @@ impl Mint {
             draft,
             anchors,
             subject_iat: None,
+            basis: Basis {
+                application: version_of(known),
+                session: None,
+                resources: Stored::new(),
+            },
         })
     }
 
@@ -114,19 +129,13 @@ impl Mint {
         account.subject_record = Some(claims.sid);
         let session = usable(known.session.as_ref(), now, account)?;
         let issuer = &keys.keys().issuer;
-        if exchange
-            .audience
-            .as_deref()
-            .is_some_and(|audience| audience != issuer.as_str())
-        {
-            return Err(Refusal::AudienceForeign.into());
-        }
+        for_the_issuer(exchange, issuer)?;
         let law = law.of(application, &session.labels);
         let parties = Parties {
             subject: &subject,
             session,
         };
-        let granted = narrowed(tx, known, exchange, &parties, &law, account).await?;
+        let (granted, resources) = narrowed(tx, known, exchange, &parties, &law, account).await?;
         let ends = [claims.exp, session.expires_at.as_second()];
         let draft = Draft {
             zone: asked.zone,
@@ -140,15 +149,9 @@ impl Mint {
             records: claims
                 .anc
                 .iter()
-                .copied()
-                .map(RecordId::from_uuid)
+                .map(|id| RecordId::from_uuid(*id))
                 .collect(),
-            sessions: session
-                .ancestors
-                .iter()
-                .copied()
-                .chain([session.id])
-                .collect(),
+            sessions: session.lineage(),
             scopes: granted.scopes,
             targets: granted.resources,
             labels: session.labels.clone(),
@@ -160,11 +163,16 @@ impl Mint {
             draft,
             anchors,
             subject_iat: Some(claims.iat),
+            basis: Basis {
+                application: version_of(known),
+                session: Some(session.version),
+                resources,
+            },
         })
     }
 }
 
-/// What may be granted of what is wanted.
+/// What may be granted of what is wanted, and the resources that says so.
 async fn narrowed(
     tx: &mut ZoneTx,
     known: &Known,
@@ -172,7 +180,7 @@ async fn narrowed(
     parties: &Parties<'_>,
     law: &ApplicationLaw<'_>,
     account: &mut Account,
-) -> Result<Granted, Error> {
+) -> Result<(Granted, Stored), Error> {
     let (claims, session) = (parties.subject.claims(), parties.session);
     let wanted = &exchange.wanted;
     account.scopes = wanted.scopes.clone().unwrap_or_default();
@@ -185,13 +193,30 @@ async fn narrowed(
         known.resources.clone()
     };
     let bounds = Bounds {
-        resources: &resources,
+        resources: &resources.scopes,
         subject_scopes: &claims.scope,
         subject_targets: &claims.target,
         session_scopes: session.ceiling.as_ref(),
         session_resources: session.resources.as_deref(),
     };
-    grant::decide(wanted, targets, &bounds, law)
+    let granted = grant::decide(wanted, targets, &bounds, law)?;
+    let stored = resources.stored(&granted.resources);
+    Ok((granted, stored))
+}
+
+fn version_of(known: &Known) -> i64 {
+    known
+        .application
+        .as_ref()
+        .map_or(0, |application| application.version)
+}
+
+/// A gateway mandate has no audience but the issuer.
+fn for_the_issuer(exchange: &Exchange, issuer: &Issuer) -> Result<(), Refusal> {
+    match &exchange.audience {
+        Some(audience) if audience != issuer.as_str() => Err(Refusal::AudienceForeign),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The session, if it can be minted for.

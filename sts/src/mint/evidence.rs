@@ -38,7 +38,7 @@ pub(super) fn minted(account: &Account, draft: &Draft, key: &EventKey) -> Outbox
     event.request_id = text(&account.request);
     event.application = Some(draft.application);
     event.session = draft.sessions.last().copied();
-    event.resource = account.resource.clone();
+    event.resource.clone_from(&account.resource);
     event.jti = Some(draft.jti);
     event.sid = Some(draft.record);
     event.root_sid = Some(draft.root());
@@ -192,7 +192,7 @@ fn refusal(account: &Account, error: &Error) -> Event {
     event.application = account.application;
     event.session = account.session;
     event.sid = account.subject_record;
-    event.resource = account.resource.clone();
+    event.resource.clone_from(&account.resource);
     event.scopes = Some(account.scopes.clone()).filter(|scopes| !scopes.is_empty());
     event.policy_version = account.policy;
     event.peer = Some(account.source.to_string());

@@ -16,8 +16,8 @@ use chassis::crypto::{EventKey, MacKey};
 use chassis::db::{Store, ZoneTx};
 use chassis::rng::Rng;
 use jiff::Timestamp;
-use mandate::Use;
 use mandate::id::{ScopeSet, ZoneId};
+use mandate::{Rejection, Use};
 use policy::PolicyDenial;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -83,10 +83,10 @@ struct Asked {
 /// How one attempt went.
 enum Attempt {
     Issued(Issued),
-    /// What it rested on changed meanwhile; whether keys should be read again.
-    Again {
-        keys: bool,
-    },
+    /// What it rested on changed meanwhile.
+    Changed,
+    /// Refused, unless that is because our keys are old.
+    Doubtful(Refusal),
 }
 
 impl Mint {
@@ -124,27 +124,14 @@ impl Mint {
             claimed: Claimed::of(presented),
             grant: request.grant,
         };
-        let mut read_keys_again = true;
         for _ in 0..ATTEMPTS {
             let keys = self.ring.zone(zone).await?;
-            match self.attempt(&keys.issuing()?, &asked, account).await {
-                Ok(Attempt::Issued(issued)) => return Ok(issued),
-                Ok(Attempt::Again { keys: false }) => {}
-                Ok(Attempt::Again { keys: true }) if read_keys_again => {
-                    read_keys_again = false;
-                    self.ring.forget(zone);
-                }
-                Ok(Attempt::Again { keys: true }) => {
-                    return Err(Refusal::AuthorityGone(Gone::Revoked).into());
-                }
-                // A key made elsewhere a moment ago may not have been read here yet.
-                Err(Error::Refused(Refusal::SubjectToken(mandate::Rejection::KeyUnknown)))
-                    if read_keys_again =>
-                {
-                    read_keys_again = false;
-                    self.ring.forget(zone);
-                }
-                Err(error) => return Err(error),
+            match self.attempt(&keys.issuing()?, &asked, account).await? {
+                Attempt::Issued(issued) => return Ok(issued),
+                Attempt::Changed => {}
+                // A key made or revoked elsewhere a moment ago may not have been noticed here yet.
+                Attempt::Doubtful(_) if self.ring.forget(zone) => {}
+                Attempt::Doubtful(refusal) => return Err(refusal.into()),
             }
         }
         Err(Unavailable::Contended.into())
@@ -170,7 +157,14 @@ impl Mint {
         };
         let decided = match &asked.grant {
             Grant::ClientCredentials(wanted) => self.session(&mut tx, &scene, wanted).await?,
-            Grant::Exchange(exchange) => self.exchange(&mut tx, &scene, exchange, account).await?,
+            Grant::Exchange(exchange) => {
+                match self.exchange(&mut tx, &scene, exchange, account).await {
+                    Err(Error::Refused(refusal @ Refusal::SubjectToken(Rejection::KeyUnknown))) => {
+                        return Ok(Attempt::Doubtful(refusal));
+                    }
+                    decided => decided?,
+                }
+            }
         };
         self.record(tx, keys, decided, now, account).await
     }
@@ -232,6 +226,7 @@ impl Mint {
             draft,
             anchors,
             subject_iat,
+            basis,
         } = decided;
         account.jti = Some(draft.jti);
         account.scopes = draft.scopes.clone();
@@ -243,8 +238,9 @@ impl Mint {
             id: draft.record,
             root: draft.root(),
             parent: draft.records.last().copied(),
-            application: draft.application,
-            session: draft.sessions.last().copied(),
+            application: (draft.application, basis.application),
+            session: draft.sessions.last().copied().zip(basis.session),
+            resources: &basis.resources,
             usage: draft.usage.name(),
             expires_at,
             policy: draft.policy,
@@ -255,9 +251,11 @@ impl Mint {
         };
         let not_before_s = match records::record(&mut tx, &anchors, &record).await? {
             Outcome::Recorded { not_before_s } => not_before_s,
-            Outcome::Gone(Gone::Revoked) => return Ok(Attempt::Again { keys: true }),
+            Outcome::Gone(gone @ Gone::Revoked) => {
+                return Ok(Attempt::Doubtful(Refusal::AuthorityGone(gone)));
+            }
             Outcome::Gone(gone) => return Err(Refusal::AuthorityGone(gone).into()),
-            Outcome::Changed => return Ok(Attempt::Again { keys: false }),
+            Outcome::Changed => return Ok(Attempt::Changed),
         };
         let now_s = now.as_second();
         // A mandate is dated after every cut-off of what it rests on, or it would be born dead.

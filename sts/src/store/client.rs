@@ -37,13 +37,50 @@ pub(crate) struct Known {
     pub policy: Option<PolicyVersionId>,
     /// The session, when it is this application's.
     pub session: Option<Session>,
-    /// The resources that exist, with their scopes.
-    pub resources: BTreeMap<ResourceUri, ScopeSet>,
+    /// The resources named that exist.
+    pub resources: Resources,
+}
+
+/// Resources that exist.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resources {
+    /// Their scopes.
+    pub scopes: BTreeMap<ResourceUri, ScopeSet>,
+    /// The same as they are stored, to be compared under the locks of the mint.
+    stored: Stored,
+}
+
+/// Scopes by resource, as they are stored.
+pub(crate) type Stored = BTreeMap<String, Vec<String>>;
+
+impl Resources {
+    fn read(stored: Stored) -> Result<Self, StoreError> {
+        let mut known = BTreeMap::new();
+        for (identifier, held) in &stored {
+            let identifier = resource("resources", identifier)?;
+            known.insert(identifier, scopes("resources", held)?);
+        }
+        Ok(Self {
+            scopes: known,
+            stored,
+        })
+    }
+
+    /// These resources as they are stored.
+    pub(crate) fn stored(&self, resources: &[ResourceUri]) -> Stored {
+        resources
+            .iter()
+            .filter_map(|uri| self.stored.get_key_value(uri.as_str()))
+            .map(|(identifier, scopes)| (identifier.clone(), scopes.clone()))
+            .collect()
+    }
 }
 
 /// An application, as far as a mint cares.
 #[derive(Debug)]
 pub(crate) struct Application {
+    /// Which version of it was read.
+    pub version: i64,
     /// Labels the control plane gave it.
     pub labels: Vec<Label>,
 }
@@ -53,6 +90,8 @@ pub(crate) struct Application {
 pub(crate) struct Session {
     /// Itself.
     pub id: SessionId,
+    /// Which version of it was read.
+    pub version: i64,
     /// The sessions it descends from, root first.
     pub ancestors: Vec<SessionId>,
     /// `active`, `suspended`, `ended` or `expired`.
@@ -67,18 +106,27 @@ pub(crate) struct Session {
     pub resources: Option<Vec<ResourceUri>>,
 }
 
+impl Session {
+    /// The sessions it descends from and itself, root first.
+    pub(crate) fn lineage(&self) -> Vec<SessionId> {
+        self.ancestors.iter().copied().chain([self.id]).collect()
+    }
+}
+
 struct Row {
+    application_version: Option<i64>,
     application_labels: Option<Vec<String>>,
     secret_hmac: Option<Vec<u8>>,
     policy: Option<Uuid>,
     session: Option<Uuid>,
+    session_version: Option<i64>,
     session_state: Option<String>,
     session_expires_at: Option<jiff_sqlx::Timestamp>,
     session_labels: Option<Vec<String>>,
     session_ceiling: Option<Vec<String>>,
     session_resources: Option<Vec<String>>,
     session_ancestors: Option<Vec<Uuid>>,
-    resources: Option<Json<BTreeMap<String, Vec<String>>>>,
+    resources: Option<Json<Stored>>,
 }
 
 /// Reads it. An application that does not exist costs what one that does costs.
@@ -91,10 +139,12 @@ pub(crate) async fn read(tx: &mut ZoneTx, asked: &Question<'_>) -> Result<Known,
     let row = sqlx::query_as!(
         Row,
         r#"
-        SELECT a.labels AS "application_labels?",
+        SELECT a.version AS "application_version?",
+               a.labels AS "application_labels?",
                k.hmac AS "secret_hmac?",
                p.active_id AS "policy?",
                s.id AS "session?",
+               s.version AS "session_version?",
                s.state AS "session_state?",
                s.expires_at AS "session_expires_at?",
                s.labels AS "session_labels?",
@@ -115,7 +165,7 @@ pub(crate) async fn read(tx: &mut ZoneTx, asked: &Question<'_>) -> Result<Known,
                (SELECT jsonb_object_agg(r.identifier, to_jsonb(r.scopes))
                 FROM resources AS r
                 WHERE r.zone_id = $1 AND r.identifier = ANY($5)
-               ) AS "resources?: Json<BTreeMap<String, Vec<String>>>"
+               ) AS "resources?: Json<Stored>"
         FROM (SELECT 1 AS one) AS request
         LEFT JOIN applications AS a ON a.zone_id = $1 AND a.id = $2
         LEFT JOIN application_secrets AS k
@@ -130,7 +180,7 @@ pub(crate) async fn read(tx: &mut ZoneTx, asked: &Question<'_>) -> Result<Known,
         tx.zone().as_uuid(),
         asked.application.as_uuid(),
         asked.secret,
-        asked.session.map(|session| session.as_uuid()),
+        asked.session.map(SessionId::as_uuid),
         &resources,
         asked.now.to_sqlx() as _,
     )
@@ -139,11 +189,11 @@ pub(crate) async fn read(tx: &mut ZoneTx, asked: &Question<'_>) -> Result<Known,
     row.try_into()
 }
 
-/// The scopes of those of these resources that exist.
+/// Those of these resources that exist.
 pub(crate) async fn resources(
     tx: &mut ZoneTx,
     asked: &[ResourceUri],
-) -> Result<BTreeMap<ResourceUri, ScopeSet>, StoreError> {
+) -> Result<Resources, StoreError> {
     let identifiers: Vec<String> = asked
         .iter()
         .map(|resource| resource.as_str().to_owned())
@@ -159,31 +209,28 @@ pub(crate) async fn resources(
     )
     .fetch_all(tx.as_mut())
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok((
-                resource("resources", &row.identifier)?,
-                scopes("resources", &row.scopes)?,
-            ))
-        })
-        .collect()
+    Resources::read(
+        rows.into_iter()
+            .map(|row| (row.identifier, row.scopes))
+            .collect(),
+    )
 }
 
 impl TryFrom<Row> for Known {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let application = row
-            .application_labels
-            .map(|given| {
-                Ok::<_, StoreError>(Application {
-                    labels: labels("applications", &given)?,
-                })
-            })
-            .transpose()?;
+        let application = match (row.application_version, row.application_labels) {
+            (Some(version), Some(given)) => Some(Application {
+                version,
+                labels: labels("applications", &given)?,
+            }),
+            _ => None,
+        };
         let session = match (row.session, row.session_state, row.session_expires_at) {
             (Some(id), Some(state), Some(expires_at)) => Some(Session {
                 id: SessionId::from_uuid(id),
+                version: row.session_version.unwrap_or_default(),
                 ancestors: row
                     .session_ancestors
                     .unwrap_or_default()
@@ -204,19 +251,13 @@ impl TryFrom<Row> for Known {
             }),
             _ => None,
         };
-        let mut resources = BTreeMap::new();
-        for (identifier, held) in row.resources.map(|Json(held)| held).unwrap_or_default() {
-            resources.insert(
-                resource("resources", &identifier)?,
-                scopes("resources", &held)?,
-            );
-        }
+        let resources = row.resources.map(|Json(stored)| stored).unwrap_or_default();
         Ok(Self {
             secret_hmac: row.secret_hmac,
             application,
             policy: row.policy.map(PolicyVersionId::from_uuid),
             session,
-            resources,
+            resources: Resources::read(resources)?,
         })
     }
 }

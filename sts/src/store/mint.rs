@@ -5,9 +5,11 @@ use chassis::db::ZoneTx;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use mandate::id::{ApplicationId, PolicyVersionId, RecordId, SessionId};
+use sqlx::types::Json;
 
 use crate::error::Gone;
 use crate::store::StoreError;
+use crate::store::client::Stored;
 
 /// One object a mint rests on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,10 +31,12 @@ pub(crate) struct Record<'a> {
     pub root: RecordId,
     /// What it was narrowed from.
     pub parent: Option<RecordId>,
-    /// Whose it is.
-    pub application: ApplicationId,
-    /// The session it is for.
-    pub session: Option<SessionId>,
+    /// Whose it is, and the version that was decided on.
+    pub application: (ApplicationId, i64),
+    /// The session it is for, and the version that was decided on.
+    pub session: Option<(SessionId, i64)>,
+    /// The resources that were decided on, as they were stored.
+    pub resources: &'a Stored,
     /// `session`, `gateway` or `resource`.
     pub usage: &'static str,
     /// When the mandate ends.
@@ -59,7 +63,7 @@ pub(crate) enum Outcome {
     },
     /// Something it rests on is gone.
     Gone(Gone),
-    /// Another policy is active by now, or the session changed: decide again.
+    /// Another policy is active by now, or what was decided on has another version: decide again.
     Changed,
 }
 
@@ -86,6 +90,7 @@ pub(crate) async fn lock(tx: &mut ZoneTx, anchors: &[Anchor]) -> Result<(), Stor
 
 /// Records the mint if every anchor stands. Must be its own statement after [`lock`]: only a
 /// statement begun after the locks were granted sees what a revocation committed before.
+#[expect(clippy::too_many_lines, reason = "one statement, which must stay one")]
 pub(crate) async fn record(
     tx: &mut ZoneTx,
     anchors: &[Anchor],
@@ -129,8 +134,19 @@ pub(crate) async fn record(
                     WHERE s.zone_id = $1
                       AND s.id = $7
                       AND s.application_id = $8
+                      AND s.version = $18
                       AND s.state = 'active'
                       AND s.expires_at >= $9))
+              AND EXISTS (
+                    SELECT 1
+                    FROM applications AS a
+                    WHERE a.zone_id = $1 AND a.id = $8 AND a.version = $17)
+              AND NOT EXISTS (
+                    SELECT 1
+                    FROM jsonb_each($19::jsonb) AS decided(identifier, scopes)
+                    LEFT JOIN resources AS r
+                           ON r.zone_id = $1 AND r.identifier = decided.identifier
+                    WHERE to_jsonb(r.scopes) IS DISTINCT FROM decided.scopes)
         ), recorded AS (
             INSERT INTO authority_records
                    (zone_id, id, root_id, parent_id, application_id, session_id, usage,
@@ -161,16 +177,19 @@ pub(crate) async fn record(
         &required,
         record.subject_iat,
         record.policy.as_uuid(),
-        record.session.map(|session| session.as_uuid()),
-        record.application.as_uuid(),
+        record.session.map(|(session, _)| session.as_uuid()),
+        record.application.0.as_uuid(),
         record.expires_at.to_sqlx() as _,
         record.id.as_uuid(),
         record.root.as_uuid(),
-        record.parent.map(|parent| parent.as_uuid()),
+        record.parent.map(RecordId::as_uuid),
         record.usage,
         record.now.to_sqlx() as _,
         record.event_kind,
         record.event,
+        record.application.1,
+        record.session.map(|(_, version)| version),
+        Json(record.resources) as _,
     )
     .fetch_one(tx.as_mut())
     .await?;

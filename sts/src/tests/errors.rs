@@ -3,6 +3,7 @@
 use super::world::{INVOICES, World};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn what_has_not_the_shape_of_a_request_is_invalid_request() {
     let world = World::new().await;
     let body = "grant_type=client_credentials";
@@ -257,6 +258,7 @@ async fn a_session_that_is_not_the_clients_own_and_active_is_refused() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn a_target_or_scope_that_is_not_granted_is_refused() {
     let world = World::new().await;
     let check = async |form: &[(&str, &str)], error: &str, code: &str| {

@@ -1,7 +1,7 @@
 //! What is issued is what every verifier accepts.
 
 use chassis::crypto::AwsLc;
-use mandate::id::{ResourceUri, ScopeSet};
+use mandate::id::{Label, ResourceUri, ScopeSet};
 use mandate::{Demand, KeySet, Mandate, Proof, Revocations, Trust, UnverifiedMandate, Use};
 
 use super::world::{INVOICES, WIKI, World};
@@ -38,7 +38,7 @@ async fn an_application_gets_a_session_mandate() {
     assert!(answer.body.get("issued_token_type").is_none());
     let mandate = verified(&world, answer.token(), Use::Session).await;
     let claims = mandate.claims();
-    assert_eq!(claims.aud, [world.issuer.clone()]);
+    assert_eq!(claims.aud, std::slice::from_ref(&world.issuer));
     assert_eq!(claims.sub.as_str(), world.application.to_string());
     assert_eq!(claims.client_id, world.application);
     assert_eq!(claims.anc, [claims.sid.as_uuid()]);
@@ -46,11 +46,7 @@ async fn an_application_gets_a_session_mandate() {
     assert_eq!(claims.agent_session_id, None);
     assert_eq!(claims.policy_version, Some(world.policy));
     assert_eq!(
-        claims
-            .labels
-            .iter()
-            .map(|label| label.as_str())
-            .collect::<Vec<_>>(),
+        claims.labels.iter().map(Label::as_str).collect::<Vec<_>>(),
         ["agent"]
     );
 }
@@ -135,11 +131,7 @@ async fn an_exchange_gives_a_mandate_for_the_resource() {
     ];
     assert_eq!(claims.anc, anchors);
     assert_eq!(
-        claims
-            .labels
-            .iter()
-            .map(|label| label.as_str())
-            .collect::<Vec<_>>(),
+        claims.labels.iter().map(Label::as_str).collect::<Vec<_>>(),
         ["agent", "zeta"]
     );
     assert_eq!(claims.hop_count, 0);
@@ -183,7 +175,7 @@ async fn a_gateway_mandate_is_for_the_issuer_and_five_minutes() {
         "urn:ietf:params:oauth:token-type:jwt"
     );
     let mandate = verified(&world, answer.token(), Use::Gateway).await;
-    assert_eq!(mandate.claims().aud, [world.issuer.clone()]);
+    assert_eq!(mandate.claims().aud, std::slice::from_ref(&world.issuer));
     assert_eq!(
         mandate.claims().target,
         [INVOICES.parse::<ResourceUri>().unwrap()]

@@ -7,4 +7,5 @@ mod isolation;
 mod keys;
 mod load;
 mod races;
+mod start;
 mod world;

@@ -79,6 +79,22 @@ async fn an_activation_that_was_first_decides() {
 }
 
 #[tokio::test]
+async fn a_resource_that_was_narrowed_first_decides() {
+    let world = World::new().await;
+    let subject = world.session_mandate().await;
+    let change = world
+        .begin_resource_change(INVOICES, "{invoices:read}")
+        .await;
+    let asked = [("resource", INVOICES), ("scope", "invoices:write")];
+    let minting = world.exchange_of(&subject, &asked);
+    let mut minting = std::pin::pin!(minting);
+    assert!(tokio::time::timeout(A_WHILE, &mut minting).await.is_err());
+    change.commit().await.unwrap();
+    let answer = minting.await;
+    assert_eq!(answer.code(), "scope_not_granted", "{}", answer.text);
+}
+
+#[tokio::test]
 async fn a_revocation_that_was_rolled_back_stops_nothing() {
     let world = World::new().await;
     let subject = world.session_mandate().await;

@@ -127,12 +127,13 @@ impl World {
     /// Failures at once before a source waits.
     pub(super) const BURST: u32 = 3;
 
+    #[expect(clippy::too_many_lines, reason = "wiring")]
     pub(super) async fn new() -> Self {
+        static SEED: AtomicU64 = AtomicU64::new(1);
         let db = kit::database().await;
         // The real time to the second: rows that the database dates itself must fit.
         let start = Timestamp::from_second(1_780_000_000).unwrap();
         let clock = TestClock::new(start);
-        static SEED: AtomicU64 = AtomicU64::new(1);
         let rng = Rng::seeded(SEED.fetch_add(1, Ordering::Relaxed));
         let (app, _watch) = App::with("sts", Mode::Dev, clock.clone().into(), rng.clone());
         let serving = Pool::of(db.pool(SERVING).await, SERVING);
@@ -151,7 +152,7 @@ impl World {
             16 * 1024 * 1024,
             1024 * 1024,
         );
-        let signer: Arc<dyn EventSigner> = events.clone();
+        let signer: Arc<dyn EventSigner> = Arc::<EventKey>::clone(&events);
         let journal = Journal::open(kept, app.clock.clone(), rng.clone(), signer)
             .await
             .unwrap();
@@ -198,13 +199,13 @@ impl World {
             mint,
             evidence,
             trusted_proxies: Vec::new(),
-            jwks_max_age: Duration::from_secs(60),
+            jwks_max_age: Duration::from_mins(1),
             max_body: MAX_BODY,
         });
         let http = chassis::config::Http {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             max_body_bytes: usize::MAX,
-            timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(29),
             max_in_flight: NonZeroUsize::new(1000).unwrap().get(),
         };
         let router = govern(
@@ -466,11 +467,7 @@ impl World {
         .unwrap();
         let now = self.clock.now();
         let (state, dead, cut_off) = match change {
-            "dead" => (
-                "active",
-                Some((now + Duration::from_secs(7200)).to_sqlx()),
-                0,
-            ),
+            "dead" => ("active", Some((now + Duration::from_hours(2)).to_sqlx()), 0),
             "cut_off" => ("active", None, now.as_second()),
             state => (state, None, 0),
         };
@@ -492,6 +489,7 @@ impl World {
     }
 
     /// The id under which a token is revoked as this kind.
+    #[expect(clippy::unused_self, reason = "reads as what the world does")]
     pub(super) fn anchor_of(&self, kind: &str, token: &str) -> String {
         let header: Value = {
             let part = token.split('.').next().unwrap();
@@ -572,6 +570,7 @@ impl World {
     }
 
     /// Lets time pass; the comparison of clocks stays fresh.
+    #[expect(clippy::unused_async, reason = "reads as what the world does")]
     pub(super) async fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
         let skew = Skew {
@@ -601,10 +600,11 @@ impl World {
             id: mandate::id::RecordId::from_uuid(self.rng.uuid_v7(now)),
             root: mandate::id::RecordId::from_uuid(self.rng.uuid_v7(now)),
             parent: None,
-            application: self.application,
-            session: Some(self.session),
+            application: (self.application, 1),
+            session: Some((self.session, 1)),
+            resources: &BTreeMap::new(),
             usage: "resource",
-            expires_at: now + Duration::from_secs(60),
+            expires_at: now + Duration::from_secs(59),
             policy: self.policy,
             subject_iat: None,
             event: b"event",
@@ -622,6 +622,23 @@ impl World {
             .fetch_one(tx.as_mut())
             .await
             .unwrap()
+    }
+
+    /// Begins a change of a resource's scopes, as a PUT does.
+    pub(super) async fn begin_resource_change(&self, identifier: &str, scopes: &str) -> ZoneTx {
+        let mut tx = self.coordinator.begin(self.zone).await.unwrap();
+        exclusive(&mut tx, "resource", identifier).await;
+        sqlx::query(
+            "UPDATE resources SET scopes = $3::text[], version = version + 1
+             WHERE zone_id = $1 AND identifier = $2",
+        )
+        .bind(self.zone.as_uuid())
+        .bind(identifier)
+        .bind(scopes)
+        .execute(tx.as_mut())
+        .await
+        .unwrap();
+        tx
     }
 
     // === what a client does ===

@@ -222,7 +222,7 @@ mod tests {
     proptest! {
         #[test]
         fn decodes_what_was_encoded(text in "\\PC{0,40}") {
-            let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let encoded = text.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02x}"));
             prop_assert_eq!(decode(encoded.as_bytes()).unwrap(), text);
         }
 

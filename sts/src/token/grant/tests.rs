@@ -224,10 +224,10 @@ fn refuses_a_target_that_is_unknown_ungranted_or_outside_the_session() {
         ),
         ("no ceiling", |case| case.law.ceilings.clear()),
         ("not the subject's", |case| {
-            case.subject_targets = vec![uri("other")]
+            case.subject_targets = vec![uri("other")];
         }),
         ("not the session's", |case| {
-            case.session_resources = Some(vec![uri("other")])
+            case.session_resources = Some(vec![uri("other")]);
         }),
     ] {
         assert_eq!(

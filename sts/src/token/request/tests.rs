@@ -8,13 +8,16 @@ fn read(pairs: &[(&str, &str)]) -> Result<TokenRequest, ParameterError> {
     let body: Vec<String> = pairs
         .iter()
         .map(|(name, value)| {
-            let value: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let value = value
+                .bytes()
+                .fold(String::new(), |text, byte| format!("{text}%{byte:02x}"));
             format!("{name}={value}")
         })
         .collect();
     TokenRequest::read(&Form::parse(body.join("&").as_bytes()).unwrap())
 }
 
+#[expect(clippy::panic_in_result_fn, reason = "a helper of tests")]
 fn exchange(more: &[(&'static str, &'static str)]) -> Result<Exchange, ParameterError> {
     let mut pairs = vec![
         ("grant_type", TOKEN_EXCHANGE),
@@ -105,6 +108,7 @@ fn reads_client_credentials() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn refuses_every_parameter_of_the_wrong_shape() {
     let check = |more: &[(&'static str, &'static str)], expected: &str| {
         assert_eq!(
