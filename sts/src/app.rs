@@ -31,8 +31,8 @@ use crate::token::form::MAX_BODY;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How soon Postgres is asked again whether it answers.
 const PULSE: Duration = Duration::from_secs(2);
-/// Schema versions that this build works with.
-const SCHEMA: RangeInclusive<i64> = 1..=1;
+/// Schema versions that this build works with: what it needs is in the first; later ones only add.
+const SCHEMA: RangeInclusive<i64> = 4..=1_000;
 
 /// Brings the service up: connects, binds, spawns its tasks.
 pub async fn run(config: Config, app: App) -> Result<(), Failure> {
