@@ -233,7 +233,7 @@ pub(crate) struct Serve {
     /// Which service.
     #[arg(value_enum)]
     pub(crate) service: Served,
-    /// Its configuration file.
+    /// Its configuration file; for `all`, a folder with `<service>.toml` and `<service>.env`.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
     /// Check the configuration and exit: 0 valid, 64 invalid.
@@ -254,12 +254,16 @@ pub(crate) enum Served {
     Audit,
     /// The sample's echo server.
     Upstream,
+    /// The four services, one child each; the configuration is a folder of theirs.
+    All,
 }
 
 /// Parses a lifetime: a number with `s`, `m` or `h`.
 pub(crate) fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no lifetime; write it like 90s, 5m or 1h");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let (number, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(wrong)?;
     let factor = match unit {
         "s" => 1,
         "m" => 60,
@@ -267,14 +271,21 @@ pub(crate) fn seconds(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(factor).filter(|seconds| (1..=86_400).contains(seconds)).ok_or_else(wrong)
+    number
+        .checked_mul(factor)
+        .filter(|seconds| (1..=86_400).contains(seconds))
+        .ok_or_else(wrong)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
-    use super::{Cli, seconds};
+    use super::{Anchor, Attach, Audit, Cli, Command, Mandate, Served, Use, Wait, seconds};
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).unwrap()
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -282,12 +293,119 @@ mod tests {
     }
 
     #[test]
+    fn the_help_is_what_it_was() {
+        let mut help = Cli::command().render_help().to_string();
+        for name in ["up", "mandate", "revoke", "audit", "serve"] {
+            let mut command = Cli::command();
+            let command = command.find_subcommand_mut(name).unwrap();
+            help = format!("{help}\n== {name}\n{}", command.render_help());
+        }
+        insta::assert_snapshot!(help);
+    }
+
+    #[test]
     fn a_lifetime_has_a_unit_and_a_bound() {
         assert_eq!(seconds("90s"), Ok(90));
         assert_eq!(seconds("5m"), Ok(300));
         assert_eq!(seconds("1h"), Ok(3600));
-        for wrong in ["", "5", "m", "-1s", "0s", "25h", "5 m", "9999999999999999999h", "é"] {
+        for wrong in [
+            "",
+            "5",
+            "m",
+            "-1s",
+            "0s",
+            "25h",
+            "5 m",
+            "9999999999999999999h",
+            "é",
+        ] {
             assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_contract_is_taken() {
+        let up = parse("caracal up --home /h --port-base 20000 --workers 4 --attach both");
+        assert!(
+            matches!(up.command, Command::Up(up) if up.attach == Attach::Both && up.port_base == Some(20_000))
+        );
+        assert!(matches!(
+            parse("caracal status --json").command,
+            Command::Status(_)
+        ));
+        assert!(matches!(parse("caracal demo").command, Command::Demo));
+        assert!(matches!(parse("caracal down --purge").command, Command::Down(down) if down.purge));
+        let mint = parse(
+            "caracal mandate mint --zone z --app a --session s --resource r --scope x --scope y --ttl 5m --use gateway",
+        );
+        let Command::Mandate(Mandate::Mint(mint)) = mint.command else {
+            panic!("no mint")
+        };
+        assert_eq!(
+            (mint.scope, mint.ttl, mint.usage),
+            (vec!["x".to_owned(), "y".to_owned()], 300, Use::Gateway)
+        );
+        assert!(matches!(
+            parse("caracal mandate inspect -").command,
+            Command::Mandate(Mandate::Inspect { .. })
+        ));
+        assert!(matches!(
+            parse("caracal mandate inspect").command,
+            Command::Mandate(Mandate::Inspect { .. })
+        ));
+        let search = parse(
+            "caracal audit search --request-id i --decision-id i --code c --since 15m --zone z",
+        );
+        assert!(matches!(search.command, Command::Audit(Audit::Search(_))));
+        assert!(matches!(
+            parse("caracal audit verify --zone z").command,
+            Command::Audit(Audit::Verify { .. })
+        ));
+        let serve = parse("caracal serve all --config /etc/caracal --check");
+        assert!(
+            matches!(serve.command, Command::Serve(serve) if serve.service == Served::All && serve.check)
+        );
+    }
+
+    #[test]
+    fn everything_that_can_be_revoked_is_named_as_the_contract_does() {
+        for name in [
+            "session",
+            "application",
+            "mandate",
+            "subject",
+            "resource",
+            "zone",
+            "key",
+        ] {
+            let parsed = parse(&format!("caracal revoke {name} id --wait everywhere"));
+            let Command::Revoke(revoke) = parsed.command else {
+                panic!("no revocation")
+            };
+            assert_eq!(
+                (revoke.kind.name(), revoke.wait),
+                (name, Some(Wait::Everywhere))
+            );
+        }
+        assert_eq!(Anchor::Key.name(), "key");
+    }
+
+    #[test]
+    fn what_makes_no_sense_ends_with_2() {
+        for line in [
+            "caracal",
+            "caracal revoke session",
+            "caracal up --workers 0",
+            "caracal serve sts",
+            "caracal mandate mint --ttl 5",
+        ] {
+            assert_eq!(
+                Cli::try_parse_from(line.split(' '))
+                    .unwrap_err()
+                    .exit_code(),
+                2,
+                "{line}"
+            );
         }
     }
 }

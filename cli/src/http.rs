@@ -19,7 +19,11 @@ pub(crate) struct Answer {
 impl Answer {
     /// The problem's code.
     pub(crate) fn code(&self) -> &str {
-        self.body.get("code").or_else(|| self.body.get("error")).and_then(Value::as_str).unwrap_or("")
+        self.body
+            .get("code")
+            .or_else(|| self.body.get("error"))
+            .and_then(Value::as_str)
+            .unwrap_or("")
     }
 
     /// The body, or the refusal as a failure of the command.
@@ -33,8 +37,15 @@ impl Answer {
             _ => Exit::Refused,
         };
         let word = |name: &str| self.body.get(name).and_then(Value::as_str);
-        let why = word("detail").or_else(|| word("error_description")).or_else(|| word("title")).unwrap_or("");
-        Err(Failure::new(exit, self.code(), format!("{doing}: {} {}: {why}", self.status, self.code())))
+        let why = word("detail")
+            .or_else(|| word("error_description"))
+            .or_else(|| word("title"))
+            .unwrap_or("");
+        Err(Failure::new(
+            exit,
+            self.code(),
+            format!("{doing}: {} {}: {why}", self.status, self.code()),
+        ))
     }
 }
 
@@ -51,11 +62,20 @@ impl Client {
             .timeout(Duration::from_secs(30))
             .build()
             .context("building an HTTP client")?;
-        Ok(Self { http, base: format!("http://127.0.0.1:{port}") })
+        Ok(Self {
+            http,
+            base: format!("http://127.0.0.1:{port}"),
+        })
     }
 
     /// A JSON call with a bearer token.
-    pub(crate) async fn json(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Outcome<Answer> {
+    pub(crate) async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: Option<&Value>,
+    ) -> Outcome<Answer> {
         let mut request = self.http.request(method, self.url(path)).bearer_auth(token);
         if let Some(body) = body {
             request = request.json(body);
@@ -64,15 +84,35 @@ impl Client {
     }
 
     /// A form call with client credentials.
-    pub(crate) async fn form(&self, path: &str, client: (&str, &str), form: &[(&str, &str)]) -> Outcome<Answer> {
-        let request = self.http.post(self.url(path)).basic_auth(client.0, Some(client.1)).form(form);
+    pub(crate) async fn form(
+        &self,
+        path: &str,
+        client: (&str, &str),
+        form: &[(&str, &str)],
+    ) -> Outcome<Answer> {
+        let request = self
+            .http
+            .post(self.url(path))
+            .basic_auth(client.0, Some(client.1))
+            .form(form);
         self.read(request.send().await).await
     }
 
     /// A request as an agent sends it through Envoy.
-    pub(crate) async fn through(&self, method: &str, host: &str, path: &str, mandate: Option<&str>) -> Outcome<Answer> {
-        let method: Method = method.parse().map_err(|_| Failure::new(Exit::Usage, "usage", "no such method"))?;
-        let mut request = self.http.request(method, self.url(path)).header("host", host);
+    pub(crate) async fn through(
+        &self,
+        method: &str,
+        host: &str,
+        path: &str,
+        mandate: Option<&str>,
+    ) -> Outcome<Answer> {
+        let method: Method = method
+            .parse()
+            .map_err(|_| Failure::new(Exit::Usage, "usage", "no such method"))?;
+        let mut request = self
+            .http
+            .request(method, self.url(path))
+            .header("host", host);
         if let Some(mandate) = mandate {
             request = request.bearer_auth(mandate);
         }
@@ -81,11 +121,17 @@ impl Client {
 
     /// Whether a readiness probe answers 200.
     pub(crate) async fn ready(&self, path: &str, token: Option<&str>) -> bool {
-        let mut request = self.http.get(self.url(path)).timeout(Duration::from_secs(2));
+        let mut request = self
+            .http
+            .get(self.url(path))
+            .timeout(Duration::from_secs(2));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        request.send().await.is_ok_and(|response| response.status().is_success())
+        request
+            .send()
+            .await
+            .is_ok_and(|response| response.status().is_success())
     }
 
     fn url(&self, path: &str) -> String {
@@ -94,7 +140,10 @@ impl Client {
 
     async fn read(&self, sent: Result<Response, reqwest::Error>) -> Outcome<Answer> {
         let gone = |error: reqwest::Error| {
-            Failure::unavailable(format!("{} does not answer ({error}); `caracal status` shows the stack", self.base))
+            Failure::unavailable(format!(
+                "{} does not answer ({error}); `caracal status` shows the stack",
+                self.base
+            ))
         };
         let response = sent.map_err(gone)?;
         let status = response.status().as_u16();
@@ -105,6 +154,10 @@ impl Client {
             .map(str::to_owned);
         let bytes = response.bytes().await.map_err(gone)?;
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Ok(Answer { status, body, decision })
+        Ok(Answer {
+            status,
+            body,
+            decision,
+        })
     }
 }

@@ -19,13 +19,19 @@ use crate::outcome::{Outcome, Printer};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let printer = Printer { json: cli.common.json };
+    let printer = Printer {
+        json: cli.common.json,
+    };
     let command = match cli.command {
         // A service has a runtime and exit codes of its own.
         Command::Serve(arguments) => return command::serve::run(arguments),
         other => other,
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             printer.failure(&error.into());

@@ -54,7 +54,12 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(exit: Exit, code: &str, message: impl Into<String>) -> Self {
-        Self { exit, code: code.to_owned(), message: message.into(), report: None }
+        Self {
+            exit,
+            code: code.to_owned(),
+            message: message.into(),
+            report: None,
+        }
     }
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
@@ -93,9 +98,17 @@ pub(crate) struct Printer {
 
 impl Printer {
     /// Prints one document: compact JSON on one line, or the text.
-    pub(crate) fn document(self, value: &Value, text: impl FnOnce() -> String) -> std::io::Result<()> {
+    pub(crate) fn document(
+        self,
+        value: &Value,
+        text: impl FnOnce() -> String,
+    ) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
-        if self.json { writeln!(out, "{value}") } else { writeln!(out, "{}", text()) }
+        if self.json {
+            writeln!(out, "{value}")
+        } else {
+            writeln!(out, "{}", text())
+        }
     }
 
     /// A remark for people, on standard error.
@@ -117,5 +130,23 @@ impl Printer {
         } else {
             writeln!(error, "caracal: {}", failure.message)
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Exit;
+
+    #[test]
+    fn exit_codes_are_those_of_the_contract() {
+        let all = [
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Refused,
+            Exit::Tampered,
+            Exit::Invalid,
+            Exit::Unavailable,
+        ];
+        assert_eq!(all.map(Exit::code), [1, 2, 3, 4, 64, 69]);
     }
 }

@@ -41,7 +41,10 @@ async fn search(common: &Common, arguments: &Search, printer: Printer) -> Outcom
 async fn verify(common: &Common, zone: Option<&str>, printer: Printer) -> Outcome<()> {
     let stack = Connection::open(common)?;
     let body = zone.map_or_else(|| json!({}), |zone| json!({ "zone": zone }));
-    let answer = stack.audit.json(Method::POST, "/v1/verify", &stack.audit_token, Some(&body)).await?;
+    let answer = stack
+        .audit
+        .json(Method::POST, "/v1/verify", &stack.audit_token, Some(&body))
+        .await?;
     let report = answer.accepted("verifying the ledger")?;
     if report.get("ok").and_then(Value::as_bool) == Some(true) {
         printer.document(&report, || summary(&report))?;
@@ -49,7 +52,11 @@ async fn verify(common: &Common, zone: Option<&str>, printer: Printer) -> Outcom
     }
     let message = format!("tampering found\n{}", summary(&report));
     let failure = Failure::new(Exit::Tampered, "tampered", message);
-    Err(if printer.json { failure.with_report(report) } else { failure })
+    Err(if printer.json {
+        failure.with_report(report)
+    } else {
+        failure
+    })
 }
 
 /// A time, or a span before now.
@@ -58,15 +65,26 @@ fn moment(text: &str) -> Outcome<Timestamp> {
         return Ok(time);
     }
     let ago: SignedDuration = text.parse().map_err(|_| {
-        Failure::new(Exit::Usage, "usage", format!("`{text}` is neither an RFC 3339 time nor a span such as 15m"))
+        Failure::new(
+            Exit::Usage,
+            "usage",
+            format!("`{text}` is neither an RFC 3339 time nor a span such as 15m"),
+        )
     })?;
-    let now = chassis::clock::Clock::now(&chassis::clock::SystemClock::new());
-    now.checked_sub(ago).map_err(|error| Failure::new(Exit::Usage, "usage", error.to_string()))
+    let now = chassis::Clock::system().now();
+    now.checked_sub(ago)
+        .map_err(|error| Failure::new(Exit::Usage, "usage", error.to_string()))
 }
 
 /// An event on one line.
 fn line(event: &Value) -> String {
-    let word = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let word = |name: &str| {
+        event
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or("-")
+            .to_owned()
+    };
     let seq = event.get("seq").map(Value::to_string).unwrap_or_default();
     let words = ["at", "kind", "decision", "code", "decision_id", "resource"].map(word);
     format!("{seq:>8}  {}", words.join("  "))
@@ -75,11 +93,23 @@ fn line(event: &Value) -> String {
 /// A verification for people.
 fn summary(report: &Value) -> String {
     let mut lines = Vec::new();
-    for zone in report.get("zones").and_then(Value::as_array).into_iter().flatten() {
+    for zone in report
+        .get("zones")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let name = zone.get("zone").and_then(Value::as_str).unwrap_or("?");
         let events = zone.get("events").and_then(Value::as_u64).unwrap_or(0);
-        let findings = zone.get("findings").and_then(Value::as_array).cloned().unwrap_or_default();
-        lines.push(format!("{name}: {events} events, {} findings", findings.len()));
+        let findings = zone
+            .get("findings")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        lines.push(format!(
+            "{name}: {events} events, {} findings",
+            findings.len()
+        ));
         for finding in findings {
             let seq = finding.get("seq").map(Value::to_string).unwrap_or_default();
             let what = finding.get("what").and_then(Value::as_str).unwrap_or("?");
@@ -87,4 +117,35 @@ fn summary(report: &Value) -> String {
         }
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_line_and_a_verification_a_line_a_finding() {
+        let event = json!({
+            "zone": "z", "seq": 7, "at": "2026-11-25T07:52:00Z", "kind": "decision", "decision": "deny", "code": "revoked",
+            "decision_id": "d", "resource": "https://invoices.example.test/api",
+        });
+        let report = json!({ "ok": false, "zones": [
+            { "zone": "a", "events": 3, "findings": [] },
+            { "zone": "b", "events": 2, "findings": [{ "seq": 2, "what": "a column differs from the signed leaf" }] },
+        ] });
+        insta::assert_snapshot!(format!("{}\n{}", line(&event), summary(&report)));
+    }
+
+    #[test]
+    fn since_is_a_time_or_a_span_ago() {
+        assert_eq!(
+            moment("2026-11-25T07:52:00Z").unwrap().to_string(),
+            "2026-11-25T07:52:00Z"
+        );
+        let ago = moment("15m").unwrap();
+        let now = chassis::Clock::system().now();
+        let span = now.duration_since(ago).as_secs();
+        assert!((899..=930).contains(&span), "{span}");
+        assert_eq!(moment("yesterday").unwrap_err().exit, Exit::Usage);
+    }
 }

@@ -36,8 +36,20 @@ struct Place {
 
 impl Place {
     fn of(requests: &Value, part: &str) -> Self {
-        let text = |name: &str| requests.pointer(&format!("/{part}/{name}")).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Self { method: text("method"), host: text("host"), path: text("path"), resource: text("resource"), scope: text("scopes/0") }
+        let text = |name: &str| {
+            requests
+                .pointer(&format!("/{part}/{name}"))
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Self {
+            method: text("method"),
+            host: text("host"),
+            path: text("path"),
+            resource: text("resource"),
+            scope: text("scopes/0"),
+        }
     }
 }
 
@@ -85,18 +97,52 @@ impl Demo {
         let foreign = self.mint_as(&self.other, &self.other_zone, 300).await?;
         let wiki = self.mint(&self.other_binding, "5m").await?;
 
-        self.case("no_mandate", 401, &Self::at(&self.allow), None).await?;
-        self.case("allowed", 200, &Self::at(&self.allow), Some(&mandate)).await?;
+        self.case("no_mandate", 401, &Self::at(&self.allow), None)
+            .await?;
+        self.case("allowed", 200, &Self::at(&self.allow), Some(&mandate))
+            .await?;
         self.check_upstream(&mandate)?;
-        self.case("missing_scope", 403, &Self::at(&self.deny_scope), Some(&mandate)).await?;
-        self.case("wrong_zone", 401, &Self::at(&self.allow), Some(&foreign.mandate)).await?;
-        self.case("other_resource", 403, &Self::at(&self.allow), Some(&wiki.mandate)).await?;
-        self.case("other_binding", 403, &Self::at(&self.other_binding), Some(&mandate)).await?;
-        tokio::time::sleep(Duration::from_millis(1200).saturating_sub(minted_short.elapsed())).await;
-        self.case("expired", 401, &Self::at(&self.allow), Some(&short.mandate)).await?;
+        self.case(
+            "missing_scope",
+            403,
+            &Self::at(&self.deny_scope),
+            Some(&mandate),
+        )
+        .await?;
+        self.case(
+            "wrong_zone",
+            401,
+            &Self::at(&self.allow),
+            Some(&foreign.mandate),
+        )
+        .await?;
+        self.case(
+            "other_resource",
+            403,
+            &Self::at(&self.allow),
+            Some(&wiki.mandate),
+        )
+        .await?;
+        self.case(
+            "other_binding",
+            403,
+            &Self::at(&self.other_binding),
+            Some(&mandate),
+        )
+        .await?;
+        tokio::time::sleep(Duration::from_millis(1200).saturating_sub(minted_short.elapsed()))
+            .await;
+        self.case("expired", 401, &Self::at(&self.allow), Some(&short.mandate))
+            .await?;
 
         let revoke_ms = self.revoke_session(&minted).await?;
-        self.case("session_revoked", 401, &Self::at(&self.allow), Some(&mandate)).await?;
+        self.case(
+            "session_revoked",
+            401,
+            &Self::at(&self.allow),
+            Some(&mandate),
+        )
+        .await?;
         self.cut_application_off().await?;
         Ok(revoke_ms)
     }
@@ -105,10 +151,21 @@ impl Demo {
     async fn revoke_session(&mut self, minted: &Minted) -> Outcome<f64> {
         let session = minted.session.clone().unwrap_or_default();
         let started = Instant::now();
-        self.stack.revoke(sample::ZONE, "session", &session, "demo", false).await?;
-        while self.send(&Self::at(&self.allow), Some(&minted.mandate)).await?.status == 200 {
+        self.stack
+            .revoke(sample::ZONE, "session", &session, "demo", false)
+            .await?;
+        while self
+            .send(&Self::at(&self.allow), Some(&minted.mandate))
+            .await?
+            .status
+            == 200
+        {
             if started.elapsed() > REVOCATION_PATIENCE {
-                return Err(Failure::new(Exit::Failed, "not_revoked", "a revoked session's mandate still passes after 10 s"));
+                return Err(Failure::new(
+                    Exit::Failed,
+                    "not_revoked",
+                    "a revoked session's mandate still passes after 10 s",
+                ));
             }
         }
         Ok(started.elapsed().as_secs_f64() * 1000.0)
@@ -118,20 +175,49 @@ impl Demo {
     async fn cut_application_off(&mut self) -> Outcome<()> {
         let before = self.mint(&self.allow, "5m").await?;
         let id = self.application.id.clone();
-        self.stack.revoke(sample::ZONE, "application", &id, "demo", true).await?;
-        self.case("application_cut_off", 401, &Self::at(&self.allow), Some(&before.mandate)).await?;
+        self.stack
+            .revoke(sample::ZONE, "application", &id, "demo", true)
+            .await?;
+        self.case(
+            "application_cut_off",
+            401,
+            &Self::at(&self.allow),
+            Some(&before.mandate),
+        )
+        .await?;
         let path = format!("/v1/zones/{}/applications/{id}/enable", sample::ZONE);
-        let enabled = self.stack.coordinator.json(Method::POST, &path, &self.stack.admin, Some(&json!({}))).await?;
+        let enabled = self
+            .stack
+            .coordinator
+            .json(Method::POST, &path, &self.stack.admin, Some(&json!({})))
+            .await?;
         enabled.accepted("enabling the application")?;
         let fresh = self.mint(&self.allow, "5m").await?;
         let started = Instant::now();
-        while self.send(&Self::at(&self.allow), Some(&fresh.mandate)).await?.status != 200 {
+        while self
+            .send(&Self::at(&self.allow), Some(&fresh.mandate))
+            .await?
+            .status
+            != 200
+        {
             if started.elapsed() > REVOCATION_PATIENCE {
                 break;
             }
         }
-        self.case("application_enabled", 200, &Self::at(&self.allow), Some(&fresh.mandate)).await?;
-        self.case("cut_off_holds", 401, &Self::at(&self.allow), Some(&before.mandate)).await
+        self.case(
+            "application_enabled",
+            200,
+            &Self::at(&self.allow),
+            Some(&fresh.mandate),
+        )
+        .await?;
+        self.case(
+            "cut_off_holds",
+            401,
+            &Self::at(&self.allow),
+            Some(&before.mandate),
+        )
+        .await
     }
 
     async fn mint(&self, place: &Place, ttl: &str) -> Outcome<Minted> {
@@ -139,8 +225,18 @@ impl Demo {
         self.mint_as(&self.application, place, ttl).await
     }
 
-    async fn mint_as(&self, application: &Application, place: &Place, ttl_seconds: u64) -> Outcome<Minted> {
-        let wanted = Wanted { usage: Use::Resource, resource: &place.resource, scopes: vec![&place.scope], ttl_seconds };
+    async fn mint_as(
+        &self,
+        application: &Application,
+        place: &Place,
+        ttl_seconds: u64,
+    ) -> Outcome<Minted> {
+        let wanted = Wanted {
+            usage: Use::Resource,
+            resource: &place.resource,
+            scopes: vec![&place.scope],
+            ttl_seconds,
+        };
         self.stack.mint(application, None, &wanted).await
     }
 
@@ -152,20 +248,37 @@ impl Demo {
         self.stack.envoy.through(&at.0, &at.1, &at.2, mandate).await
     }
 
-    async fn case(&mut self, name: &'static str, expected: u16, at: &(String, String, String), mandate: Option<&str>) -> Outcome<()> {
+    async fn case(
+        &mut self,
+        name: &'static str,
+        expected: u16,
+        at: &(String, String, String),
+        mandate: Option<&str>,
+    ) -> Outcome<()> {
         let started = Instant::now();
         let mut answer = self.send(at, mandate).await?;
         let took = started.elapsed();
-        answer.decision = answer.decision.or_else(|| upstream_header(&answer.body, "x-caracal-decision"));
-        self.cases.push(Case { name, expected, answer, took, in_ledger: false });
+        answer.decision = answer
+            .decision
+            .or_else(|| upstream_header(&answer.body, "x-caracal-decision"));
+        self.cases.push(Case {
+            name,
+            expected,
+            answer,
+            took,
+            in_ledger: false,
+        });
         Ok(())
     }
 
     /// The upstream must see who asks, and no mandate.
     fn check_upstream(&self, mandate: &str) -> Outcome<()> {
-        let Some(case) = self.cases.last() else { return Ok(()) };
+        let Some(case) = self.cases.last() else {
+            return Ok(());
+        };
         let seen = case.answer.body.to_string();
-        let identity = upstream_header(&case.answer.body, "x-caracal-client").is_some_and(|client| client == self.application.id);
+        let identity = upstream_header(&case.answer.body, "x-caracal-client")
+            .is_some_and(|client| client == self.application.id);
         if case.answer.status == 200 && (!identity || seen.contains(mandate)) {
             let why = "the upstream did not see the identity headers, or saw the mandate";
             return Err(Failure::new(Exit::Failed, "upstream", why));
@@ -176,9 +289,18 @@ impl Demo {
     async fn find_in_ledger(&mut self) -> Outcome<()> {
         let started = Instant::now();
         for index in 0..self.cases.len() {
-            let Some(decision) = self.cases.get(index).and_then(|case| case.answer.decision.clone()) else { continue };
+            let Some(decision) = self
+                .cases
+                .get(index)
+                .and_then(|case| case.answer.decision.clone())
+            else {
+                continue;
+            };
             loop {
-                let found = self.stack.search(None, &[("decision_id", decision.clone())]).await?;
+                let found = self
+                    .stack
+                    .search(None, &[("decision_id", decision.clone())])
+                    .await?;
                 if !found.is_empty() {
                     if let Some(case) = self.cases.get_mut(index) {
                         case.in_ledger = true;
@@ -206,19 +328,39 @@ impl Demo {
                 "decision_id": case.answer.decision, "in_ledger": case.in_ledger, "ms": ms,
             });
             let mark = if passed { "ok    " } else { "FAILED" };
-            self.printer.document(&line, || format!("{mark} {:20} {} {code}", case.name, case.answer.status))?;
+            self.printer.document(&line, || {
+                format!("{mark} {:20} {} {code}", case.name, case.answer.status)
+            })?;
         }
         let revoke_ms = (revoke_ms * 100.0).round() / 100.0;
         let summary = json!({ "ok": ok, "cases": self.cases.len(), "revoke_ms": revoke_ms });
-        self.printer.document(&summary, || format!("{} cases; the revocation reached Envoy in {revoke_ms} ms", self.cases.len()))?;
-        if ok { Ok(()) } else { Err(Failure::new(Exit::Failed, "demo_failed", "a case did not come out as expected")) }
+        self.printer.document(&summary, || {
+            format!(
+                "{} cases; the revocation reached Envoy in {revoke_ms} ms",
+                self.cases.len()
+            )
+        })?;
+        if ok {
+            Ok(())
+        } else {
+            Err(Failure::new(
+                Exit::Failed,
+                "demo_failed",
+                "a case did not come out as expected",
+            ))
+        }
     }
 }
 
 /// A header of the request as the echo upstream saw it.
 fn upstream_header(body: &Value, name: &str) -> Option<String> {
     body.get("headers")?.as_array()?.iter().find_map(|pair| {
-        let [known, value] = pair.as_array()?.as_slice() else { return None };
-        known.as_str()?.eq_ignore_ascii_case(name).then(|| value.as_str().unwrap_or_default().to_owned())
+        let [known, value] = pair.as_array()?.as_slice() else {
+            return None;
+        };
+        known
+            .as_str()?
+            .eq_ignore_ascii_case(name)
+            .then(|| value.as_str().unwrap_or_default().to_owned())
     })
 }

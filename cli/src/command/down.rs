@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::args::{Common, Down};
 use crate::outcome::{Failure, Outcome, Printer};
 use crate::stack::home::Home;
-use crate::stack::state::{State, alive};
+use crate::stack::state::{self, State, alive};
 
 /// How long the supervisor may take to end its children.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -18,21 +18,31 @@ pub(crate) fn run(common: &Common, arguments: &Down) -> Outcome<()> {
     let home = Home::locate(common.home.as_deref())?;
     let mut stopped = Vec::new();
     if let Some(state) = State::read(&home)? {
-        stopped = state.processes.iter().map(|process| process.name.clone()).collect();
+        stopped = state
+            .processes
+            .iter()
+            .map(|process| process.name.clone())
+            .collect();
         stop(&state)?;
     }
     if arguments.purge {
         home.purge()?;
     } else {
-        let _ = std::fs::remove_file(home.data("run/state.json"));
+        home.forget(state::FILE)?;
     }
     let report = json!({ "stopped": stopped });
-    printer.document(&report, || if stopped.is_empty() { "nothing was running".to_owned() } else { format!("stopped {}", stopped.join(", ")) })?;
+    printer.document(&report, || {
+        if stopped.is_empty() {
+            "nothing was running".to_owned()
+        } else {
+            format!("stopped {}", stopped.join(", "))
+        }
+    })?;
     Ok(())
 }
 
 /// Asks the supervisor to end, then makes sure that nothing of it is left.
-fn stop(state: &State) -> Outcome<()> {
+pub(crate) fn stop(state: &State) -> Outcome<()> {
     if state.alive() {
         // One that was stopped by a signal must run to hear the other.
         signal(state.supervisor, Signal::CONT);
@@ -48,7 +58,13 @@ fn stop(state: &State) -> Outcome<()> {
     }
     wait(&left, Duration::from_secs(5));
     left.retain(|pid| alive(*pid));
-    if left.is_empty() { Ok(()) } else { Err(Failure::unavailable(format!("processes {left:?} do not end"))) }
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::unavailable(format!(
+            "processes {left:?} do not end"
+        )))
+    }
 }
 
 fn signal(pid: i32, signal: Signal) {

@@ -2,7 +2,6 @@
 
 use std::io::Read as _;
 
-use chassis::clock::Clock;
 use mandate::{KeySet, Rejection, RustCrypto, Trust, UnverifiedMandate};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -29,17 +28,32 @@ async fn mint(common: &Common, arguments: &Mint, printer: Printer) -> Outcome<()
     let known = stack.sample()?;
     let application = known.application(zone, arguments.app.as_deref())?;
     let requests = Sample::requests();
-    let part = if zone == sample::OTHER_ZONE { "other_zone" } else { "allow" };
+    let part = if zone == sample::OTHER_ZONE {
+        "other_zone"
+    } else {
+        "allow"
+    };
     let pointer = |name: &str| requests.pointer(&format!("/{part}/{name}"));
-    let default_resource = pointer("resource").and_then(Value::as_str).unwrap_or_default();
-    let default_scope = pointer("scopes/0").and_then(Value::as_str).unwrap_or_default();
+    let default_resource = pointer("resource")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let default_scope = pointer("scopes/0")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let resource = arguments.resource.as_deref().unwrap_or(default_resource);
     let mut scopes: Vec<&str> = arguments.scope.iter().map(String::as_str).collect();
     if scopes.is_empty() && resource == default_resource {
         scopes.push(default_scope);
     }
-    let wanted = Wanted { usage: arguments.usage, resource, scopes, ttl_seconds: arguments.ttl };
-    let minted = stack.mint(application, arguments.session.as_deref(), &wanted).await?;
+    let wanted = Wanted {
+        usage: arguments.usage,
+        resource,
+        scopes,
+        ttl_seconds: arguments.ttl,
+    };
+    let minted = stack
+        .mint(application, arguments.session.as_deref(), &wanted)
+        .await?;
     let claims = decoded(&minted.mandate, 1);
     let report = json!({ "mandate": minted.mandate, "claims": claims, "session": minted.session });
     printer.document(&report, || minted.mandate.clone())?;
@@ -48,11 +62,15 @@ async fn mint(common: &Common, arguments: &Mint, printer: Printer) -> Outcome<()
 
 async fn inspect(common: &Common, source: &str, printer: Printer) -> Outcome<()> {
     if source != "-" {
-        let why = "a mandate is read from standard input: as an argument every process would see it";
+        let why =
+            "a mandate is read from standard input: as an argument every process would see it";
         return Err(Failure::new(Exit::Usage, "usage", why));
     }
     let mut text = Vec::new();
-    std::io::stdin().lock().take(MAX_BYTES).read_to_end(&mut text)?;
+    std::io::stdin()
+        .lock()
+        .take(MAX_BYTES)
+        .read_to_end(&mut text)?;
     let compact = text.trim_ascii();
     let parsed = String::from_utf8_lossy(compact);
     let verdict = verify(common, compact, &decoded(&parsed, 1)).await?;
@@ -66,7 +84,11 @@ async fn inspect(common: &Common, source: &str, printer: Printer) -> Outcome<()>
     printer.document(&report, || format!("{report:#}"))?;
     match verdict {
         Ok(()) => Ok(()),
-        Err(rejection) => Err(Failure::new(Exit::Refused, rejection.code(), rejection.meaning())),
+        Err(rejection) => Err(Failure::new(
+            Exit::Refused,
+            rejection.code(),
+            rejection.meaning(),
+        )),
     }
 }
 
@@ -89,15 +111,30 @@ async fn verify(common: &Common, compact: &[u8], claims: &Value) -> Outcome<Resu
     let path = format!("/z/{zone}/jwks.json");
     let answer = stack.sts.json(Method::GET, &path, "", None).await?;
     let keys = answer.accepted("reading the zone's key set")?;
-    let keys = KeySet::from_jwks(&keys.to_string())
-        .map_err(|error| Failure::new(Exit::Failed, "failed", format!("the zone's key set: {error}")))?;
-    let trust = Trust { zone, issuer, usage };
-    let now = chassis::clock::SystemClock::new().now();
-    Ok(unverified.authenticate(&trust, &keys, &RustCrypto, now).map(drop))
+    let keys = KeySet::from_jwks(&keys.to_string()).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            "failed",
+            format!("the zone's key set: {error}"),
+        )
+    })?;
+    let trust = Trust {
+        zone,
+        issuer,
+        usage,
+    };
+    let now = chassis::Clock::system().now();
+    Ok(unverified
+        .authenticate(&trust, &keys, &RustCrypto, now)
+        .map(drop))
 }
 
 fn no_zone() -> Failure {
-    Failure::new(Exit::Refused, "claims_malformed", "the mandate names no zone")
+    Failure::new(
+        Exit::Refused,
+        "claims_malformed",
+        "the mandate names no zone",
+    )
 }
 
 /// A part of a compact mandate as JSON, unverified; null when it is none.
@@ -106,7 +143,11 @@ pub(crate) fn decoded(compact: &str, part: usize) -> Value {
     compact
         .split('.')
         .nth(part)
-        .and_then(|part| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).ok())
+        .and_then(|part| {
+            base64::engine::general_purpose::URL_SAFE_NO_PAD
+                .decode(part)
+                .ok()
+        })
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or(Value::Null)
 }

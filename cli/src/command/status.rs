@@ -12,8 +12,16 @@ use crate::stack::secrets;
 use crate::stack::state::State;
 
 /// What runs in a whole stack.
-pub(crate) const PROCESSES: [&str; 8] =
-    ["postgres", "valkey", "coordinator", "sts", "audit", "ext-authz", "upstream", "envoy"];
+pub(crate) const PROCESSES: [&str; 8] = [
+    "postgres",
+    "valkey",
+    "coordinator",
+    "sts",
+    "audit",
+    "ext-authz",
+    "upstream",
+    "envoy",
+];
 
 pub(crate) async fn run(common: &Common, arguments: &Status) -> Outcome<()> {
     let printer = Printer { json: common.json };
@@ -32,14 +40,19 @@ pub(crate) async fn run(common: &Common, arguments: &Status) -> Outcome<()> {
 pub(crate) async fn report(home: &Home) -> Outcome<Value> {
     let state = State::read(home)?;
     let running = state.as_ref().is_some_and(State::alive);
-    let ports = state.as_ref().map_or_else(Ports::default, |state| state.ports);
+    let ports = state
+        .as_ref()
+        .map_or_else(Ports::default, |state| state.ports);
     let processes: Vec<Value> = state
         .iter()
         .flat_map(|state| &state.processes)
         .map(|process| json!({ "name": process.name, "pid": process.pid, "restarts": process.restarts }))
         .collect();
     let provisioned = Sample::read(home)?.is_some();
-    let ready = running && provisioned && processes.len() == PROCESSES.len() && services_ready(home, ports).await;
+    let ready = running
+        && provisioned
+        && processes.len() == PROCESSES.len()
+        && services_ready(home, ports).await;
     let url = |port: u16| format!("http://127.0.0.1:{port}");
     let file = |relative: &str| home.data(relative).display().to_string();
     Ok(json!({
@@ -67,7 +80,9 @@ pub(crate) async fn report(home: &Home) -> Outcome<Value> {
 
 /// Whether every service and Envoy say that they are ready.
 pub(crate) async fn services_ready(home: &Home, ports: Ports) -> bool {
-    let Ok(token) = home.secret(secrets::METRICS_TOKEN) else { return false };
+    let Ok(token) = home.secret(secrets::METRICS_TOKEN) else {
+        return false;
+    };
     let probes = [
         (ports.sts_ops(), "/ready"),
         (ports.coordinator_ops(), "/ready"),
@@ -77,7 +92,9 @@ pub(crate) async fn services_ready(home: &Home, ports: Ports) -> bool {
         (ports.upstream(), "/"),
     ];
     for (port, path) in probes {
-        let Ok(client) = Client::new(port) else { return false };
+        let Ok(client) = Client::new(port) else {
+            return false;
+        };
         if !client.ready(path, Some(&token)).await {
             return false;
         }
@@ -89,16 +106,57 @@ fn text(report: &Value) -> String {
     let mut lines = Vec::new();
     let ready = report.get("ready").and_then(Value::as_bool) == Some(true);
     let home = report.get("home").and_then(Value::as_str).unwrap_or("?");
-    lines.push(format!("{} in {home}", if ready { "ready" } else { "not ready" }));
-    for (name, url) in report.get("endpoints").and_then(Value::as_object).into_iter().flatten() {
+    lines.push(format!(
+        "{} in {home}",
+        if ready { "ready" } else { "not ready" }
+    ));
+    for (name, url) in report
+        .get("endpoints")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         if let Some(url) = url.as_str() {
             lines.push(format!("  {name:14} {url}"));
         }
     }
-    for process in report.get("processes").and_then(Value::as_array).into_iter().flatten() {
+    for process in report
+        .get("processes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let name = process.get("name").and_then(Value::as_str).unwrap_or("?");
         let number = |field: &str| process.get(field).and_then(Value::as_i64).unwrap_or(0);
-        lines.push(format!("  {name:14} pid {}, restarted {} times", number("pid"), number("restarts")));
+        lines.push(format!(
+            "  {name:14} pid {}, restarted {} times",
+            number("pid"),
+            number("restarts")
+        ));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_home_without_a_stack_has_the_whole_document_and_is_not_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::locate(Some(&folder.path().join("home"))).unwrap();
+        let report = report(&home).await.unwrap();
+        let place = folder.path().display().to_string();
+        let shown = format!("{report:#}")
+            .replace(&place, "/tmp/x")
+            .replace(env!("CARGO_PKG_VERSION"), "0.0.0");
+        // Where the caller's own folder cannot be reached by others, data lies elsewhere.
+        let data = home
+            .data("secrets")
+            .display()
+            .to_string()
+            .replace(&place, "/tmp/x");
+        insta::assert_snapshot!(shown.replace(&data, "/tmp/x/home/data/secrets"));
+        assert!(text(&report).starts_with("not ready in "));
+    }
 }

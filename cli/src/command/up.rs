@@ -1,21 +1,22 @@
 //! `caracal up`: starts the supervisor, waits, provisions.
 
 use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use indicatif::ProgressBar;
 
 use crate::args::{Attach, Common, Up};
-use crate::command::status;
+use crate::command::{down, status};
 use crate::outcome::{Exit, Failure, Outcome, Printer};
 use crate::stack::connection::Connection;
 use crate::stack::home::Home;
 use crate::stack::ports::Ports;
 use crate::stack::state::State;
-use crate::stack::{configuration, sample, secrets};
+use crate::stack::{configuration, sample, secrets, state};
 
 /// How long the stack may take.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -27,26 +28,45 @@ pub(crate) async fn run(common: &Common, arguments: &Up) -> Outcome<()> {
         return Err(Failure::new(Exit::Invalid, "attach_unavailable", why));
     }
     let home = Home::locate(common.home.as_deref())?;
-    let held = State::read(&home)?.filter(State::alive);
-    let ports = Ports { base: arguments.port_base.unwrap_or(Ports::default().base) };
+    let found = State::read(&home)?;
+    let held = found.clone().filter(State::alive);
+    let ports = Ports {
+        base: arguments.port_base.unwrap_or(Ports::default().base),
+    };
     if let Some(state) = &held
         && arguments.port_base.is_some()
         && state.ports != ports
     {
-        let why = format!("this stack already runs with --port-base {}; `caracal down` first", state.ports.base);
+        let why = format!(
+            "this stack already runs with --port-base {}; `caracal down` first",
+            state.ports.base
+        );
         return Err(Failure::new(Exit::Failed, "already_running", why));
     }
     let ports = held.as_ref().map_or(ports, |state| state.ports);
+    let mut supervisor = None;
     if held.is_none() {
         printer.remark("installing PostgreSQL, Valkey and Envoy where they are missing");
         engines::install()?;
         home.create()?;
+        if let Some(left) = &found {
+            // A supervisor that was killed leaves its children.
+            down::stop(left)?;
+            home.forget(state::FILE)?;
+        }
+        free(ports)?;
         secrets::create(&home)?;
         configuration::write(&home, ports)?;
-        home.save("run/options.json", &Options { ports, workers: arguments.workers })?;
-        start_supervisor(&home)?;
+        home.save(
+            "run/options.json",
+            &Options {
+                ports,
+                workers: arguments.workers,
+            },
+        )?;
+        supervisor = Some(start_supervisor(&home)?);
     }
-    wait(&home, ports, printer).await?;
+    wait(&home, ports, printer, supervisor).await?;
     let stack = Connection::to(home.clone(), ports)?;
     let sts = format!("http://127.0.0.1:{}", ports.sts());
     sample::provision(&home, &stack.coordinator, &stack.admin, &sts).await?;
@@ -63,9 +83,13 @@ pub(crate) struct Options {
 }
 
 /// Starts `caracal supervise` in a session of its own; it outlives this command.
-fn start_supervisor(home: &Home) -> anyhow::Result<()> {
+fn start_supervisor(home: &Home) -> anyhow::Result<Child> {
     let log = home.data("logs/supervisor.log");
-    let file = File::options().create(true).append(true).open(&log).with_context(|| format!("opening {}", log.display()))?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .with_context(|| format!("opening {}", log.display()))?;
     let own = std::env::current_exe().context("finding this program")?;
     let mut command = Command::new(own);
     command
@@ -76,13 +100,39 @@ fn start_supervisor(home: &Home) -> anyhow::Result<()> {
         .stderr(file)
         .process_group(0)
         .current_dir("/");
-    command.spawn().context("starting the supervisor")?;
-    Ok(())
+    command.spawn().context("starting the supervisor")
+}
+
+/// Fails when somebody else listens where the stack would.
+fn free(ports: Ports) -> Outcome<()> {
+    let taken: Vec<String> = ports
+        .all()
+        .into_iter()
+        .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err())
+        .map(|port| port.to_string())
+        .collect();
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let why = format!(
+        "somebody listens on port {} already; choose other ports with --port-base",
+        taken.join(", ")
+    );
+    Err(Failure::new(Exit::Failed, "port_taken", why))
 }
 
 /// Waits until all processes run and the services are ready.
-async fn wait(home: &Home, ports: Ports, printer: Printer) -> Outcome<()> {
-    let progress = if printer.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+async fn wait(
+    home: &Home,
+    ports: Ports,
+    printer: Printer,
+    mut supervisor: Option<Child>,
+) -> Outcome<()> {
+    let progress = if printer.json {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new_spinner()
+    };
     progress.enable_steady_tick(Duration::from_millis(120));
     let started = Instant::now();
     loop {
@@ -90,15 +140,31 @@ async fn wait(home: &Home, ports: Ports, printer: Printer) -> Outcome<()> {
         if let Some(why) = state.as_ref().and_then(|state| state.failed.clone()) {
             return Err(Failure::new(Exit::Failed, "start_failed", why));
         }
+        if let Some(child) = &mut supervisor
+            && let Some(status) = child.try_wait()?
+        {
+            let log = home.data("logs/supervisor.log");
+            return Err(Failure::new(
+                Exit::Failed,
+                "start_failed",
+                format!("the supervisor ended ({status}); see {}", log.display()),
+            ));
+        }
         let running = state.map_or(0, |state| state.processes.len());
-        progress.set_message(format!("{running} of {} processes", status::PROCESSES.len()));
+        progress.set_message(format!(
+            "{running} of {} processes",
+            status::PROCESSES.len()
+        ));
         if running == status::PROCESSES.len() && status::services_ready(home, ports).await {
             progress.finish_and_clear();
             return Ok(());
         }
         if started.elapsed() > PATIENCE {
             let logs = home.data("logs");
-            return Err(Failure::unavailable(format!("the stack is not ready after 90 s; the logs are in {}", logs.display())));
+            return Err(Failure::unavailable(format!(
+                "the stack is not ready after 90 s; the logs are in {}",
+                logs.display()
+            )));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

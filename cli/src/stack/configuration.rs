@@ -13,16 +13,27 @@ const AUTHORITY: &str = r#"["revocation", "cutoff", "state", "policy", "key", "r
 /// Writes every file below `config/`.
 pub(crate) fn write(home: &Home, ports: Ports) -> anyhow::Result<()> {
     home.write("config/sts.toml", sts(home, ports)?.as_bytes())?;
-    home.write("config/coordinator.toml", coordinator(home, ports)?.as_bytes())?;
+    home.write(
+        "config/coordinator.toml",
+        coordinator(home, ports)?.as_bytes(),
+    )?;
     home.write("config/ext-authz.toml", ext_authz(home, ports)?.as_bytes())?;
     home.write("config/audit.toml", audit(home, ports)?.as_bytes())?;
     home.write("config/envoy.yaml", envoy(ports)?.as_bytes())?;
     Ok(())
 }
 
-fn producer(home: &Home, key: &str, kid: &str, service: &str, kinds: &str) -> anyhow::Result<String> {
+fn producer(
+    home: &Home,
+    key: &str,
+    kid: &str,
+    service: &str,
+    kinds: &str,
+) -> anyhow::Result<String> {
     let public = secrets::public_key(home, key)?;
-    Ok(format!("[[producer]]\nkid = \"{kid}\"\npublic_key = \"{public}\"\nservice = \"{service}\"\nkinds = {kinds}\n\n"))
+    Ok(format!(
+        "[[producer]]\nkid = \"{kid}\"\npublic_key = \"{public}\"\nservice = \"{service}\"\nkinds = {kinds}\n\n"
+    ))
 }
 
 fn cursors(home: &Home) -> anyhow::Result<String> {
@@ -31,7 +42,10 @@ fn cursors(home: &Home) -> anyhow::Result<String> {
 
 fn evidence(home: &Home, service: &str) -> String {
     let folder = home.data(&format!("journal/{service}"));
-    format!("[evidence]\nkid = \"{service}-event\"\ndir = \"{}\"\nrefusals_every = \"1s\"\n\n", folder.display())
+    format!(
+        "[evidence]\nkid = \"{service}-event\"\ndir = \"{}\"\nrefusals_every = \"1s\"\n\n",
+        folder.display()
+    )
 }
 
 fn listen(section: &str, port: u16) -> String {
@@ -56,7 +70,11 @@ fn coordinator(home: &Home, ports: Ports) -> anyhow::Result<String> {
 
 fn ext_authz(home: &Home, ports: Ports) -> anyhow::Result<String> {
     let mut text = listen("check", ports.ext_authz()) + &listen("ops", ports.ext_authz_ops());
-    writeln!(text, "[authority]\nendpoints = [\"http://127.0.0.1:{}\"]\n", ports.coordinator_grpc())?;
+    writeln!(
+        text,
+        "[authority]\nendpoints = [\"http://127.0.0.1:{}\"]\n",
+        ports.coordinator_grpc()
+    )?;
     text.push_str(&evidence(home, "ext-authz"));
     writeln!(
         text,
@@ -65,20 +83,47 @@ fn ext_authz(home: &Home, ports: Ports) -> anyhow::Result<String> {
         sample::ZONE,
         sample::OTHER_ZONE
     )?;
-    text.push_str(&producer(home, "coordinator-stream", "coordinator-stream", "coordinator", AUTHORITY)?);
+    text.push_str(&producer(
+        home,
+        "coordinator-stream",
+        "coordinator-stream",
+        "coordinator",
+        AUTHORITY,
+    )?);
     text.push_str(&cursors(home)?);
     Ok(text)
 }
 
 fn audit(home: &Home, ports: Ports) -> anyhow::Result<String> {
-    let kinds: Vec<String> = ledger::event::EventKind::ALL.iter().map(|kind| format!("\"{}\"", kind.as_str())).collect();
+    let kinds: Vec<String> = ledger::event::EventKind::ALL
+        .iter()
+        .map(|kind| format!("\"{}\"", kind.as_str()))
+        .collect();
     let kinds = format!("[{}]", kinds.join(", "));
     let mut text = listen("http", ports.audit()) + &listen("ops", ports.audit_ops());
-    text.push_str("[event_key]\nkid = \"audit-event\"\n\n");
+    text.push_str("[signer]\nkid = \"audit-event\"\n\n");
     text.push_str(&producer(home, "sts-event", "sts-event", "sts", &kinds)?);
-    text.push_str(&producer(home, "coordinator-event", "coordinator-event", "coordinator", &kinds)?);
-    text.push_str(&producer(home, "coordinator-stream", "outbox", "outbox", &kinds)?);
-    text.push_str(&producer(home, "ext-authz-event", "ext-authz-event", "ext-authz", &kinds)?);
+    text.push_str(&producer(
+        home,
+        "coordinator-event",
+        "coordinator-event",
+        "coordinator",
+        &kinds,
+    )?);
+    text.push_str(&producer(
+        home,
+        "coordinator-stream",
+        "outbox",
+        "outbox",
+        &kinds,
+    )?);
+    text.push_str(&producer(
+        home,
+        "ext-authz-event",
+        "ext-authz-event",
+        "ext-authz",
+        &kinds,
+    )?);
     Ok(text)
 }
 
@@ -99,7 +144,10 @@ fn envoy(ports: Ports) -> anyhow::Result<String> {
         });
         writeln!(text, "{}", known.as_deref().unwrap_or(line))?;
     }
-    anyhow::ensure!(!text.contains("port_value: 9090"), "the manifest has a port without a name");
+    anyhow::ensure!(
+        !text.contains("port_value: 9090"),
+        "the manifest has a port without a name"
+    );
     Ok(text)
 }
 

@@ -46,7 +46,10 @@ impl Connection {
     pub(crate) fn open(common: &Common) -> Outcome<Self> {
         let home = Home::locate(common.home.as_deref())?;
         let state = State::read(&home)?.filter(State::alive).ok_or_else(|| {
-            Failure::unavailable(format!("no stack runs in {}; `caracal up` starts one", home.dir().display()))
+            Failure::unavailable(format!(
+                "no stack runs in {}; `caracal up` starts one",
+                home.dir().display()
+            ))
         })?;
         Self::to(home, state.ports)
     }
@@ -67,8 +70,9 @@ impl Connection {
 
     /// The sample, which `up` provisioned.
     pub(crate) fn sample(&self) -> Outcome<Sample> {
-        Sample::read(&self.home)?
-            .ok_or_else(|| Failure::unavailable("the sample is not provisioned yet; run `caracal up` again"))
+        Sample::read(&self.home)?.ok_or_else(|| {
+            Failure::unavailable("the sample is not provisioned yet; run `caracal up` again")
+        })
     }
 
     /// The application's session mandate (`client_credentials`, RFC 6749 §4.4).
@@ -76,24 +80,45 @@ impl Connection {
         let secret = self.home.secret(&application.secret_file())?;
         let path = format!("/z/{}/token", application.zone);
         let form = [("grant_type", "client_credentials")];
-        let answer = self.sts.form(&path, (&application.id, &secret), &form).await?;
+        let answer = self
+            .sts
+            .form(&path, (&application.id, &secret), &form)
+            .await?;
         token(&answer.accepted("asking the STS for a session mandate")?)
     }
 
     /// Starts a session of the application.
-    pub(crate) async fn start_session(&self, application: &Application, bearer: &str) -> Outcome<String> {
+    pub(crate) async fn start_session(
+        &self,
+        application: &Application,
+        bearer: &str,
+    ) -> Outcome<String> {
         let path = format!("/v1/zones/{}/sessions", application.zone);
         let body = json!({ "ttl_seconds": 3600 });
-        let answer = self.coordinator.json(Method::POST, &path, bearer, Some(&body)).await?;
+        let answer = self
+            .coordinator
+            .json(Method::POST, &path, bearer, Some(&body))
+            .await?;
         let body = answer.accepted("starting a session")?;
-        body.get("id").and_then(Value::as_str).map(str::to_owned).ok_or_else(no_id)
+        body.get("id")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .ok_or_else(no_id)
     }
 
     /// Mints: a session mandate, or an exchange of it (RFC 8693) under a session.
-    pub(crate) async fn mint(&self, application: &Application, session: Option<&str>, wanted: &Wanted<'_>) -> Outcome<Minted> {
+    pub(crate) async fn mint(
+        &self,
+        application: &Application,
+        session: Option<&str>,
+        wanted: &Wanted<'_>,
+    ) -> Outcome<Minted> {
         let subject = self.session_mandate(application).await?;
         if wanted.usage == Use::Session {
-            return Ok(Minted { mandate: subject, session: session.map(str::to_owned) });
+            return Ok(Minted {
+                mandate: subject,
+                session: session.map(str::to_owned),
+            });
         }
         let session = match session {
             Some(session) => session.to_owned(),
@@ -102,9 +127,15 @@ impl Connection {
         let secret = self.home.secret(&application.secret_file())?;
         let (scope, ttl) = (wanted.scopes.join(" "), wanted.ttl_seconds.to_string());
         let mut form = vec![
-            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            (
+                "grant_type",
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+            ),
             ("subject_token", subject.as_str()),
-            ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:access_token",
+            ),
             ("session", session.as_str()),
             ("resource", wanted.resource),
             ("ttl", ttl.as_str()),
@@ -116,25 +147,48 @@ impl Connection {
             form.push(("mandate_use", "gateway"));
         }
         let path = format!("/z/{}/token", application.zone);
-        let answer = self.sts.form(&path, (&application.id, &secret), &form).await?;
+        let answer = self
+            .sts
+            .form(&path, (&application.id, &secret), &form)
+            .await?;
         let mandate = token(&answer.accepted("exchanging the session mandate")?)?;
-        Ok(Minted { mandate, session: Some(session) })
+        Ok(Minted {
+            mandate,
+            session: Some(session),
+        })
     }
 
     /// Revokes one anchor; waits for all enforcement points when asked.
-    pub(crate) async fn revoke(&self, zone: &str, kind: &str, id: &str, reason: &str, everywhere: bool) -> Outcome<Value> {
+    pub(crate) async fn revoke(
+        &self,
+        zone: &str,
+        kind: &str,
+        id: &str,
+        reason: &str,
+        everywhere: bool,
+    ) -> Outcome<Value> {
         let mut body = json!({ "anchor": { "kind": kind, "id": id }, "reason": reason });
         if everywhere && let Some(fields) = body.as_object_mut() {
             fields.insert("wait".to_owned(), json!("everywhere"));
         }
         let path = format!("/v1/zones/{zone}/revocations");
-        let answer = self.coordinator.json(Method::POST, &path, &self.admin, Some(&body)).await?;
+        let answer = self
+            .coordinator
+            .json(Method::POST, &path, &self.admin, Some(&body))
+            .await?;
         answer.accepted(&format!("revoking {kind} {id}"))
     }
 
     /// Events of the ledger that match a query string.
-    pub(crate) async fn search(&self, zone: Option<&str>, query: &[(&str, String)]) -> Outcome<Vec<Value>> {
-        let base = zone.map_or_else(|| "/v1/events".to_owned(), |zone| format!("/v1/zones/{zone}/events"));
+    pub(crate) async fn search(
+        &self,
+        zone: Option<&str>,
+        query: &[(&str, String)],
+    ) -> Outcome<Vec<Value>> {
+        let base = zone.map_or_else(
+            || "/v1/events".to_owned(),
+            |zone| format!("/v1/zones/{zone}/events"),
+        );
         let mut found = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
@@ -143,7 +197,10 @@ impl Connection {
             let encoded = reqwest::Url::parse_with_params("http://localhost/", &pairs)
                 .map_err(|error| Failure::new(Exit::Usage, "usage", error.to_string()))?;
             let path = format!("{base}?{}", encoded.query().unwrap_or(""));
-            let answer = self.audit.json(Method::GET, &path, &self.audit_token, None).await?;
+            let answer = self
+                .audit
+                .json(Method::GET, &path, &self.audit_token, None)
+                .await?;
             let mut body = answer.accepted("searching the ledger")?;
             if let Some(events) = body.get_mut("events").and_then(Value::as_array_mut) {
                 found.append(events);
@@ -160,9 +217,19 @@ fn token(body: &Value) -> Outcome<String> {
     body.get("access_token")
         .and_then(Value::as_str)
         .map(str::to_owned)
-        .ok_or_else(|| Failure::new(Exit::Failed, "failed", "the STS's answer has no `access_token`"))
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Failed,
+                "failed",
+                "the STS's answer has no `access_token`",
+            )
+        })
 }
 
 fn no_id() -> Failure {
-    Failure::new(Exit::Failed, "failed", "the coordinator's answer has no `id`")
+    Failure::new(
+        Exit::Failed,
+        "failed",
+        "the coordinator's answer has no `id`",
+    )
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -15,7 +15,8 @@ use sha2::{Digest as _, Sha256};
 /// Where a stack keeps what.
 ///
 /// Processes run as an unprivileged user when the caller is root. Such a user may not reach the caller's
-/// home, so what they need lies in `data`, which then is elsewhere; `dir` holds what the caller needs.
+/// home, so what they need lies in `data`, which then is elsewhere, as it is where a path would be too long for a
+/// socket.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
     dir: PathBuf,
@@ -30,12 +31,20 @@ impl Home {
             Some(dir) => dir.to_path_buf(),
             None => default_home()?,
         };
-        let dir = std::path::absolute(&dir).with_context(|| format!("resolving {}", dir.display()))?;
+        let dir =
+            std::path::absolute(&dir).with_context(|| format!("resolving {}", dir.display()))?;
         if dir.to_str().is_none() {
             bail!("the home {} is not UTF-8", dir.display());
         }
         let user = engines::unprivileged()?;
-        let data = if user.is_none() || reachable_by_others(&dir) { dir.join("data") } else { elsewhere(&dir) };
+        let reachable = user.is_none() || engines::reachable_by_others(&dir);
+        // PostgreSQL's socket has the longest name of all.
+        let short = dir.join("data/run/.s.PGSQL.5432").as_os_str().len() < engines::MAX_SOCKET_PATH;
+        let data = if reachable && short {
+            dir.join("data")
+        } else {
+            elsewhere(&dir)
+        };
         Ok(Self { dir, data, user })
     }
 
@@ -58,7 +67,10 @@ impl Home {
         private(&self.data)?;
         let owner = fs::metadata(&self.data)?.uid();
         if owner != getuid().as_raw() && self.user.as_ref().is_none_or(|user| user.uid != owner) {
-            bail!("{} belongs to another user (uid {owner})", self.data.display());
+            bail!(
+                "{} belongs to another user (uid {owner})",
+                self.data.display()
+            );
         }
         self.give(&self.data)?;
         for folder in ["secrets", "config", "logs", "journal", "run"] {
@@ -113,23 +125,38 @@ impl Home {
 
     /// Writes a value as JSON.
     pub(crate) fn save<T: Serialize>(&self, relative: &str, value: &T) -> anyhow::Result<()> {
-        self.write(relative, &serde_json::to_vec_pretty(value)?).map(drop)
+        self.write(relative, &serde_json::to_vec_pretty(value)?)
+            .map(drop)
     }
 
     /// Reads a value written by `save`; none when it was not.
     pub(crate) fn load<T: DeserializeOwned>(&self, relative: &str) -> anyhow::Result<Option<T>> {
         let path = self.data(relative);
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).with_context(|| format!("parsing {}", path.display())),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .with_context(|| format!("parsing {}", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
+    /// Removes a file, if it is there.
+    pub(crate) fn forget(&self, relative: &str) -> anyhow::Result<()> {
+        let path = self.data(relative);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", path.display()))
+            }
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
     /// Reads a secret of the stack as text.
     pub(crate) fn secret(&self, relative: &str) -> anyhow::Result<String> {
         let path = self.data(relative);
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         Ok(text.trim().to_owned())
     }
 
@@ -139,7 +166,9 @@ impl Home {
             match fs::remove_dir_all(path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).with_context(|| format!("removing {}", path.display())),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("removing {}", path.display()));
+                }
             }
         }
         Ok(())
@@ -150,20 +179,18 @@ fn default_home() -> anyhow::Result<PathBuf> {
     if let Some(home) = std::env::var_os("CARACAL_HOME").filter(|home| !home.is_empty()) {
         return Ok(PathBuf::from(home));
     }
-    let home = std::env::var_os("HOME").context("neither --home, CARACAL_HOME nor HOME says where the stack lives")?;
+    let home = std::env::var_os("HOME")
+        .context("neither --home, CARACAL_HOME nor HOME says where the stack lives")?;
     Ok(PathBuf::from(home).join(".local/share/caracal"))
-}
-
-/// Whether every folder on the way that exists lets anybody through.
-fn reachable_by_others(path: &Path) -> bool {
-    path.ancestors()
-        .filter_map(|folder| fs::metadata(folder).ok())
-        .all(|metadata| metadata.permissions().mode() & 0o001 == 0o001)
 }
 
 /// A folder that anybody can reach, named after the home.
 fn elsewhere(dir: &Path) -> PathBuf {
     let digest = Sha256::digest(dir.as_os_str().as_encoded_bytes());
-    let name: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let name: String = digest
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     PathBuf::from(format!("/var/tmp/caracal-{name}"))
 }

@@ -2,7 +2,9 @@
 
 pub(crate) mod configuration;
 pub(crate) mod connection;
+pub(crate) mod environment;
 pub(crate) mod home;
+pub(crate) mod keep;
 pub(crate) mod ports;
 pub(crate) mod sample;
 pub(crate) mod secrets;

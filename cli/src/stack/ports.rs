@@ -13,6 +13,11 @@ macro_rules! ports {
     ($($(#[$doc:meta])* $name:ident = $offset:literal;)*) => {
         impl Ports {
             $($(#[$doc])* pub(crate) fn $name(self) -> u16 { self.base.saturating_add($offset) })*
+
+            /// All of them.
+            pub(crate) fn all(self) -> Vec<u16> {
+                vec![$(self.$name()),*]
+            }
         }
     };
 }

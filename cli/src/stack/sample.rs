@@ -52,11 +52,24 @@ impl Sample {
     pub(crate) fn application(&self, zone: &str, wanted: Option<&str>) -> Outcome<&Application> {
         self.applications
             .iter()
-            .find(|known| known.zone == zone && wanted.is_none_or(|wanted| wanted == known.id || wanted == known.name))
+            .find(|known| {
+                known.zone == zone
+                    && wanted.is_none_or(|wanted| wanted == known.id || wanted == known.name)
+            })
             .ok_or_else(|| {
-                let known: Vec<String> =
-                    self.applications.iter().map(|known| format!("{} ({}) in {}", known.id, known.name, known.zone)).collect();
-                Failure::new(Exit::Usage, "usage", format!("this stack holds no secret of that application; it has {}", known.join(", ")))
+                let known: Vec<String> = self
+                    .applications
+                    .iter()
+                    .map(|known| format!("{} ({}) in {}", known.id, known.name, known.zone))
+                    .collect();
+                Failure::new(
+                    Exit::Usage,
+                    "usage",
+                    format!(
+                        "this stack holds no secret of that application; it has {}",
+                        known.join(", ")
+                    ),
+                )
             })
     }
 
@@ -85,28 +98,66 @@ impl Sample {
 }
 
 /// Provisions whatever of the sample is missing.
-pub(crate) async fn provision(home: &Home, coordinator: &Client, admin: &str, sts: &str) -> Outcome<Sample> {
+pub(crate) async fn provision(
+    home: &Home,
+    coordinator: &Client,
+    admin: &str,
+    sts: &str,
+) -> Outcome<Sample> {
     if let Some(sample) = Sample::read(home)? {
         return Ok(sample);
     }
-    let setup = Setup { home, coordinator, admin };
+    let setup = Setup {
+        home,
+        coordinator,
+        admin,
+    };
     let mut applications = Vec::new();
-    applications.push(setup.zone(ZONE, "demo", sts, &[
-        Protected { identifier: INVOICES, name: "invoices", host: "invoices.example.test", operations: &[
-            ("GET", "/v1/invoices/{id}", "invoices:read"),
-            ("GET", "/v1/invoices", "invoices:read"),
-            ("POST", "/v1/invoices", "invoices:write"),
-        ] },
-        Protected { identifier: WIKI, name: "wiki", host: "wiki.example.test", operations: &[
-            ("GET", "/v1/pages/{page}", "pages:read"),
-            ("PUT", "/v1/pages/{page}", "pages:write"),
-        ] },
-    ]).await?);
-    applications.push(setup.zone(OTHER_ZONE, "other", sts, &[
-        Protected { identifier: PAYROLL, name: "payroll", host: "payroll.example.test", operations: &[
-            ("GET", "/v1/slips/{id}", "slips:read"),
-        ] },
-    ]).await?);
+    applications.push(
+        setup
+            .zone(
+                ZONE,
+                "demo",
+                sts,
+                &[
+                    Protected {
+                        identifier: INVOICES,
+                        name: "invoices",
+                        host: "invoices.example.test",
+                        operations: &[
+                            ("GET", "/v1/invoices/{id}", "invoices:read"),
+                            ("GET", "/v1/invoices", "invoices:read"),
+                            ("POST", "/v1/invoices", "invoices:write"),
+                        ],
+                    },
+                    Protected {
+                        identifier: WIKI,
+                        name: "wiki",
+                        host: "wiki.example.test",
+                        operations: &[
+                            ("GET", "/v1/pages/{page}", "pages:read"),
+                            ("PUT", "/v1/pages/{page}", "pages:write"),
+                        ],
+                    },
+                ],
+            )
+            .await?,
+    );
+    applications.push(
+        setup
+            .zone(
+                OTHER_ZONE,
+                "other",
+                sts,
+                &[Protected {
+                    identifier: PAYROLL,
+                    name: "payroll",
+                    host: "payroll.example.test",
+                    operations: &[("GET", "/v1/slips/{id}", "slips:read")],
+                }],
+            )
+            .await?,
+    );
     let sample = Sample { applications };
     home.save(FILE, &sample)?;
     Ok(sample)
@@ -137,8 +188,17 @@ struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    async fn zone(&self, id: &str, name: &str, sts: &str, protected: &[Protected]) -> Outcome<Application> {
-        let known = self.coordinator.json(Method::GET, &format!("/v1/zones/{id}"), self.admin, None).await?;
+    async fn zone(
+        &self,
+        id: &str,
+        name: &str,
+        sts: &str,
+        protected: &[Protected],
+    ) -> Outcome<Application> {
+        let known = self
+            .coordinator
+            .json(Method::GET, &format!("/v1/zones/{id}"), self.admin, None)
+            .await?;
         if known.status == 404 {
             let body = json!({ "id": id, "name": name, "issuer": format!("{sts}/z/{id}") });
             self.post("/v1/zones", &body).await?;
@@ -147,19 +207,65 @@ impl Setup<'_> {
         }
         self.wait_until_ready(id).await?;
 
-        let agent = format!("{name}-agent");
-        let made = self.post(&format!("/v1/zones/{id}/applications"), &json!({ "name": agent, "labels": [LABEL] })).await?;
-        let application =
-            Application { zone: id.to_owned(), id: text(&made, "id")?, name: agent };
-        self.home.write(&application.secret_file(), text(&made, "client_secret")?.as_bytes())?;
+        let application = self.application(id, &format!("{name}-agent")).await?;
 
         for resource in protected {
             self.resource(id, resource).await?;
         }
         let policy = policy(&application, protected);
-        let version = self.post(&format!("/v1/zones/{id}/policies"), &json!({ "data": policy })).await?;
+        let version = self
+            .post(
+                &format!("/v1/zones/{id}/policies"),
+                &json!({ "data": policy }),
+            )
+            .await?;
         let version = text(&version, "id")?;
-        self.post(&format!("/v1/zones/{id}/policies/{version}/activate"), &json!({})).await?;
+        self.post(
+            &format!("/v1/zones/{id}/policies/{version}/activate"),
+            &json!({}),
+        )
+        .await?;
+        Ok(application)
+    }
+
+    /// The application of that name, with its secret in a file. One whose secret was never written, because an
+    /// earlier attempt was interrupted, gets another.
+    async fn application(&self, zone: &str, name: &str) -> Outcome<Application> {
+        let path = format!("/v1/zones/{zone}/applications");
+        let answer = self
+            .coordinator
+            .json(Method::GET, &path, self.admin, None)
+            .await?;
+        let listed = answer.accepted("looking for the sample's application")?;
+        let known = listed
+            .get("items")
+            .and_then(Value::as_array)
+            .and_then(|items| {
+                items
+                    .iter()
+                    .find(|item| item.get("name").and_then(Value::as_str) == Some(name))
+            });
+        let (id, secret) = match known {
+            Some(known) => {
+                let id = text(known, "id")?;
+                let body = json!({ "overlap_seconds": 0 });
+                let made = self.post(&format!("{path}/{id}/secrets"), &body).await?;
+                (id, text(&made, "client_secret")?)
+            }
+            None => {
+                let made = self
+                    .post(&path, &json!({ "name": name, "labels": [LABEL] }))
+                    .await?;
+                (text(&made, "id")?, text(&made, "client_secret")?)
+            }
+        };
+        let application = Application {
+            zone: zone.to_owned(),
+            id,
+            name: name.to_owned(),
+        };
+        self.home
+            .write(&application.secret_file(), secret.as_bytes())?;
         Ok(application)
     }
 
@@ -172,30 +278,59 @@ impl Setup<'_> {
         let body = json!({
             "identifier": resource.identifier, "name": resource.name, "scopes": resource.scopes(), "operations": operations,
         });
-        self.post(&format!("/v1/zones/{zone}/resources"), &body).await?;
+        self.ensure(
+            &format!("/v1/zones/{zone}/resources"),
+            &body,
+            "identifier_taken",
+        )
+        .await?;
         let body = json!({
             "attachment": ATTACHMENT, "resource": resource.identifier, "hosts": [resource.host], "path_prefix": "/",
             "upstream_clusters": ["upstream"], "public_url": format!("https://{}", resource.host),
         });
-        self.post(&format!("/v1/zones/{zone}/bindings"), &body).await?;
-        Ok(())
+        self.ensure(
+            &format!("/v1/zones/{zone}/bindings"),
+            &body,
+            "binding_taken",
+        )
+        .await
     }
 
     /// A zone is ready when the STS has made its first key.
     async fn wait_until_ready(&self, zone: &str) -> Outcome<()> {
         for _ in 0..300_u32 {
-            let answer = self.coordinator.json(Method::GET, &format!("/v1/zones/{zone}"), self.admin, None).await?;
+            let answer = self
+                .coordinator
+                .json(Method::GET, &format!("/v1/zones/{zone}"), self.admin, None)
+                .await?;
             let body = answer.accepted("waiting for the sample's zone")?;
             if body.get("state").and_then(Value::as_str) == Some("ready") {
                 return Ok(());
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
-        Err(Failure::unavailable(format!("zone {zone} did not become ready in 30 s; see the logs of sts")))
+        Err(Failure::unavailable(format!(
+            "zone {zone} did not become ready in 30 s; see the logs of sts"
+        )))
+    }
+
+    /// As `post`, where it may be there already.
+    async fn ensure(&self, path: &str, body: &Value, taken: &str) -> Outcome<()> {
+        let answer = self
+            .coordinator
+            .json(Method::POST, path, self.admin, Some(body))
+            .await?;
+        if answer.status == 409 && answer.code() == taken {
+            return Ok(());
+        }
+        answer.accepted(&format!("POST {path}")).map(drop)
     }
 
     async fn post(&self, path: &str, body: &Value) -> Outcome<Value> {
-        let answer = self.coordinator.json(Method::POST, path, self.admin, Some(body)).await?;
+        let answer = self
+            .coordinator
+            .json(Method::POST, path, self.admin, Some(body))
+            .await?;
         answer.accepted(&format!("POST {path}"))
     }
 }
@@ -219,7 +354,14 @@ fn policy(application: &Application, protected: &[Protected]) -> Value {
 }
 
 fn text(body: &Value, name: &str) -> Outcome<String> {
-    body.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
-        Failure::new(Exit::Failed, "failed", format!("the coordinator's answer has no `{name}`"))
-    })
+    body.get(name)
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Failed,
+                "failed",
+                format!("the coordinator's answer has no `{name}`"),
+            )
+        })
 }

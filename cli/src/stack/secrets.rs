@@ -6,6 +6,7 @@ use chassis::crypto::EventKey;
 use chassis::rng::Rng;
 use chassis::secrets::{Key32, Shape};
 use mandate::id::KeyId;
+use migrations::Role;
 
 use crate::stack::home::Home;
 
@@ -19,12 +20,24 @@ pub(crate) const REDIS_PASSWORD: &str = "secrets/redis-password";
 pub(crate) const PEPPER: &str = "secrets/pepper";
 pub(crate) const STS_KEK: &str = "secrets/sts-kek";
 pub(crate) const AUDIT_KEK: &str = "secrets/audit-kek";
+pub(crate) const STREAM_KEY: &str = "secrets/coordinator-stream";
 
 /// The keys that sign evidence and messages, by the name of their file.
-pub(crate) const SIGNERS: [&str; 5] =
-    ["sts-event", "coordinator-event", "coordinator-stream", "ext-authz-event", "audit-event"];
+pub(crate) const SIGNERS: [&str; 5] = [
+    "sts-event",
+    "coordinator-event",
+    "coordinator-stream",
+    "ext-authz-event",
+    "audit-event",
+];
 
-const TOKENS: [&str; 5] = [ADMIN_TOKEN, SERVICE_TOKEN, METRICS_TOKEN, SUPERUSER_PASSWORD, REDIS_PASSWORD];
+const TOKENS: [&str; 5] = [
+    ADMIN_TOKEN,
+    SERVICE_TOKEN,
+    METRICS_TOKEN,
+    SUPERUSER_PASSWORD,
+    REDIS_PASSWORD,
+];
 const KEYS: [&str; 3] = [PEPPER, STS_KEK, AUDIT_KEK];
 
 /// The file of a signer's seed.
@@ -33,14 +46,14 @@ pub(crate) fn signer_file(name: &str) -> String {
 }
 
 /// The file of a database role's password.
-pub(crate) fn role_file(role: &str) -> String {
+pub(crate) fn role_file(role: Role) -> String {
     format!("secrets/password-{role}")
 }
 
 /// Makes what is missing.
 pub(crate) fn create(home: &Home) -> anyhow::Result<()> {
     let rng = Rng::from_system()?;
-    let roles = migrations::ROLES.iter().map(|role| role_file(role));
+    let roles = Role::ALL.into_iter().map(role_file);
     for file in TOKENS.iter().map(|file| (*file).to_owned()).chain(roles) {
         if !home.data(&file).exists() {
             home.write(&file, rng.token().as_bytes())?;

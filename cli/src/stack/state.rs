@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::stack::home::Home;
 use crate::stack::ports::Ports;
 
-const FILE: &str = "run/state.json";
+/// Where it is written down.
+pub(crate) const FILE: &str = "run/state.json";
 
 /// The running stack.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,10 +52,14 @@ impl State {
 
 /// Whether a process of this pid exists and is not a zombie.
 pub(crate) fn alive(pid: i32) -> bool {
-    let Some(known) = Pid::from_raw(pid) else { return false };
+    let Some(known) = Pid::from_raw(pid) else {
+        return false;
+    };
     if test_kill_process(known).is_err() {
         return false;
     }
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+    !stat
+        .rsplit_once(')')
+        .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
 }
