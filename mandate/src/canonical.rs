@@ -69,26 +69,34 @@ pub fn path(raw: &[u8]) -> Result<CanonicalPath<'_>, Rejection> {
     Ok(CanonicalPath { path, query })
 }
 
+/// Whether a text is a prefix of whole segments that no other form of it passes by: `/`, or a canonical path without
+/// query, without a slash at its end, and without what may be written both as it is and escaped, such as `:` or `@`.
+pub fn is_prefix(text: &str) -> bool {
+    let single = |byte: u8| byte == b'/' || unreserved(byte) || !stands(byte);
+    let whole = !text.ends_with('/') && !text.contains('?') && path(text.as_bytes()).is_ok();
+    text == "/" || (whole && decoded(text).all(single))
+}
+
+/// Whether a canonical text escapes only what cannot stand as it is.
+pub(crate) fn escapes_least(text: &str) -> bool {
+    let raw = text.bytes().filter(|byte| stands(*byte)).count();
+    let escapes = text.bytes().filter(|byte| *byte == b'%').count();
+    // Each escape holds two digits, which stand.
+    let standing = decoded(text).filter(|byte| stands(*byte)).count();
+    raw == standing.saturating_add(escapes.saturating_mul(2))
+}
+
+/// What never needs an escape (RFC 3986 §2.3).
+const fn unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
 /// Whether a byte may stand in a segment as it is: `pchar` of RFC 3986 §3.3 without `;`, which some servers cut at.
 const fn stands(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
+    unreserved(byte)
         || matches!(
             byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b'='
-                | b':'
-                | b'@'
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@'
         )
 }
 
@@ -98,10 +106,8 @@ fn escapes_needed(path: &str) -> bool {
         return true;
     }
     let needed = |decoded: u8| {
-        let unreserved =
-            decoded.is_ascii_alphanumeric() || matches!(decoded, b'-' | b'.' | b'_' | b'~');
         let separating = matches!(decoded, b'/' | b'\\' | b'%' | b';' | b'?' | b'#');
-        !unreserved && !separating && !decoded.is_ascii_control()
+        !unreserved(decoded) && !separating && !decoded.is_ascii_control()
     };
     let mut bytes = path.bytes();
     let mut decoded = Vec::with_capacity(path.len());

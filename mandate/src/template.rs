@@ -69,7 +69,7 @@ impl Template {
     /// The longest text.
     pub const MAX_BYTES: usize = 512;
 
-    /// Parses a template; its literals must be canonical.
+    /// Parses a template; its literals must be canonical, and escape only what has to be.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let wrong = || TemplateError::Form(text.to_owned());
         let rest = text.strip_prefix('/').ok_or_else(wrong)?;
@@ -190,7 +190,8 @@ fn segment(part: &str, last: bool) -> Option<Segment> {
     let literal = format!("/{part}");
     let canonical = !part.is_empty()
         && !part.contains(['*', '?'])
-        && canonical::path(literal.as_bytes()).is_ok();
+        && canonical::path(literal.as_bytes()).is_ok()
+        && canonical::escapes_least(part);
     canonical.then(|| Segment::Literal(part.into()))
 }
 

@@ -84,6 +84,19 @@ fn a_path_that_needs_repair_is_refused() {
 }
 
 #[test]
+fn a_prefix_has_one_form() {
+    for text in ["/", "/v1", "/v1/a-b_c.d~e", "/caf%C3%A9", "/a%20b"] {
+        assert!(is_prefix(text), "{text}");
+    }
+    for text in [
+        "", "v1", "/v1/", "//", "/v1?x", "/a:b", "/a@b", "/a!", "/a*", "/a%3Ab", "/a%40b", "/a%",
+        "/../a", "/%41",
+    ] {
+        assert!(!is_prefix(text), "{text}");
+    }
+}
+
+#[test]
 fn hosts_have_one_form() {
     for (raw, expected) in [
         ("API.Example.test", "api.example.test"),

@@ -98,7 +98,7 @@ fn an_escape_does_not_hide_a_literal() {
 fn a_template_has_canonical_literals() {
     for wrong in [
         "", "a", "/a//b", "/**/a", "/a/{", "/a/{}", "/a/{x y}", "/..", "/a%2fb", "/a?b", "/a*",
-        "/x{id}", "/**/**", "//", "/a//", "/%3a",
+        "/x{id}", "/**/**", "//", "/a//", "/%3a", "/a%40b", "/%3A%20",
     ] {
         assert!(Template::parse(wrong).is_err(), "{wrong}");
     }

@@ -306,6 +306,7 @@ pub(crate) fn operations() -> Vec<Value> {
         (["GET /a", "GET /**/a"], json!({ "no_template": "/**/a" })),
         (["GET /a", "GET /x{id}"], json!({ "no_template": "/x{id}" })),
         (["GET /a", "GET /%2e"], json!({ "no_template": "/%2e" })),
+        (["GET /a", "GET /a%40b"], json!({ "no_template": "/a%40b" })),
         (["GET /a", "TRACE /b"], json!({ "no_method": "TRACE" })),
     ] {
         cases.push(choice(&set, "GET", "/elsewhere", &expect));
