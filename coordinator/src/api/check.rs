@@ -144,15 +144,9 @@ impl Findings {
 
     /// A path prefix: `/`, or whole segments without a slash at the end.
     pub(crate) fn prefix(&mut self, path: &str, prefix: &str) {
-        let canonical = prefix == "/"
-            || (!prefix.ends_with('/')
-                && canonical::path(prefix.as_bytes())
-                    .is_ok_and(|found| found.query().is_none() && found.path() == prefix));
-        if !canonical {
-            self.add(
-                path,
-                "is not `/` or a canonical path without slash at the end",
-            );
+        if !canonical::is_prefix(prefix) {
+            let what = "is not `/` or a canonical path that has one form, without slash at the end";
+            self.add(path, what);
         }
     }
 

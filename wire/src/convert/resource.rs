@@ -97,14 +97,9 @@ fn hosts(given: Vec<String>) -> Result<Vec<String>, ConvertError> {
     }
 }
 
-/// A canonical path without a query. `/` is everything; another one does not end in a slash.
+/// A canonical path of one form, without a query. `/` is everything; another one does not end in a slash.
 fn path_prefix(given: String) -> Result<String, ConvertError> {
-    let whole = given == "/";
-    let canonical = || {
-        !given.ends_with('/')
-            && canonical::path(given.as_bytes()).is_ok_and(|path| path.path() == given)
-    };
-    if whole || canonical() {
+    if canonical::is_prefix(&given) {
         Ok(given)
     } else {
         Err(ConvertError::new("binding.path_prefix", Wrong::Malformed))
