@@ -13,8 +13,25 @@ use uuid::Uuid;
 use crate::RawConfig;
 
 fn key(rng: &Rng) -> tempfile::TempPath {
+    secret(&URL_SAFE_NO_PAD.encode(rng.bytes::<32>()))
+}
+
+/// An address without its password, and the password: configuration wants them apart.
+fn apart(url: &str) -> (String, String) {
+    let (place, query) = url.split_once('?').unwrap_or((url, ""));
+    let is_password = |pair: &&str| pair.starts_with("password=");
+    let (password, rest): (Vec<&str>, Vec<&str>) = query.split('&').partition(is_password);
+    let password = password
+        .first()
+        .and_then(|pair| pair.strip_prefix("password="));
+    (
+        format!("{place}?{}", rest.join("&")),
+        password.unwrap_or("none").to_owned(),
+    )
+}
+
+fn secret(text: &str) -> tempfile::TempPath {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    let text = URL_SAFE_NO_PAD.encode(rng.bytes::<32>());
     file.write_all(text.as_bytes()).unwrap();
     let mode = std::fs::Permissions::from_mode(0o400);
     file.as_file().set_permissions(mode).unwrap();
@@ -26,11 +43,13 @@ async fn comes_up_ready_provisions_zones_and_ends_in_time() {
     let db = kit::database().await;
     let rng = Rng::from_system().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let files = [key(&rng), key(&rng), key(&rng)];
+    let (url, password) = apart(&db.url);
+    let files = [key(&rng), key(&rng), key(&rng), secret(&password)];
     let path = |index: usize| files[index].to_str().unwrap().to_owned();
     let environment = Environment::of([
         ("CARACAL_MODE", "dev".to_owned()),
-        ("DATABASE_URL", db.url.clone()),
+        ("DATABASE_URL", url),
+        ("DATABASE_PASSWORD_FILE", path(3)),
         ("REDIS_URL", kit::valkey_url()),
         ("STS_KEK_FILE", path(0)),
         ("PEPPER_FILE", path(1)),
