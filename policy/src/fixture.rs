@@ -258,6 +258,7 @@ fn object<V: Into<Value>>(entries: Vec<(&'static str, V)>) -> Value {
 }
 
 /// Scopes of [`SCOPES`], some or none.
+#[cfg(feature = "rego")]
 pub(crate) fn scope_sets() -> impl Strategy<Value = ScopeSet> {
     some(&SCOPES, 0).prop_map(|list| scopes(&list.join(" ")))
 }
