@@ -92,8 +92,8 @@ fn within(level: f64, per_second: f64) -> Result<(), Duration> {
 mod tests {
     use super::*;
 
-    fn address(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, last]))
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
     }
 
     #[test]
@@ -101,13 +101,16 @@ mod tests {
         let limits = Limits::new(1, 1);
         let at = Duration::from_secs(100);
         for _ in 0..10 {
-            limits.may_try(address(1), at).unwrap();
-            limits.failed(address(1), at);
+            limits.may_try(Some(address(1)), at).unwrap();
+            limits.failed(Some(address(1)), at);
         }
-        assert_eq!(limits.may_try(address(1), at), Err(Duration::from_secs(1)));
-        assert_eq!(limits.may_try(address(2), at), Ok(()));
         assert_eq!(
-            limits.may_try(address(1), at + Duration::from_secs(1)),
+            limits.may_try(Some(address(1)), at),
+            Err(Duration::from_secs(1))
+        );
+        assert_eq!(limits.may_try(Some(address(2)), at), Ok(()));
+        assert_eq!(
+            limits.may_try(Some(address(1)), at + Duration::from_secs(1)),
             Ok(())
         );
     }
@@ -120,7 +123,7 @@ mod tests {
             limits.failed(peer, Duration::ZERO);
         }
         assert!(limits.failed.lock().unwrap().len() <= MOST + 1);
-        assert!(limits.may_try(address(9), Duration::ZERO).is_err());
+        assert!(limits.may_try(Some(address(9)), Duration::ZERO).is_err());
     }
 
     #[test]

@@ -143,8 +143,8 @@ async fn finds_by_every_filter_in_one_zone_and_in_all() {
         20
     );
     // Ten decisions a millisecond apart.
-    let since = "since=2026-11-25T12:26:40.0090Z";
-    let until = "until=2026-11-25T12:26:40.0095Z";
+    let since = "since=2026-11-25T09:46:40.0090Z";
+    let until = "until=2026-11-25T09:46:40.0095Z";
     assert_eq!(
         service
             .places(&format!("/v1/zones/{one}/events?{since}"))

@@ -169,8 +169,15 @@ mod tests {
                 hash: first.hash,
             },
         )]);
-        assert_eq!(plan(&marks, &[other.clone()]).conflicts.len(), 1);
-        assert!(plan(&marks, &[first.clone()]).conflicts.is_empty());
+        assert_eq!(
+            plan(&marks, std::slice::from_ref(&other)).conflicts.len(),
+            1
+        );
+        assert!(
+            plan(&marks, std::slice::from_ref(&first))
+                .conflicts
+                .is_empty()
+        );
         assert_eq!(plan(&HashMap::new(), &[first, other]).conflicts.len(), 1);
     }
 

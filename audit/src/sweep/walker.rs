@@ -123,6 +123,11 @@ impl<'a> Walker<'a> {
         };
         self.findings.add(Layer::Sequence, self.next, what);
         self.before.clear();
+        self.loosen();
+    }
+
+    /// An event is missing or cannot be read: whose it was is not known, so that each journal may go on higher.
+    fn loosen(&mut self) {
         self.gaps = true;
         self.lanes.values_mut().for_each(|lane| lane.loose = true);
     }
@@ -170,7 +175,7 @@ impl<'a> Walker<'a> {
 
     fn count(&mut self, stored: &Stored, examined: &Examined) {
         let Some((journal, counter)) = examined.place else {
-            return;
+            return self.loosen();
         };
         let mark = Mark {
             counter,
@@ -196,7 +201,7 @@ impl<'a> Walker<'a> {
         match head {
             None if seq > 0 => {
                 self.findings
-                    .add(Layer::Head, seq, "the head of the ledger is missing")
+                    .add(Layer::Head, seq, "the head of the ledger is missing");
             }
             None => {}
             Some(head) if head.seq > seq => {

@@ -100,10 +100,7 @@ impl Stand {
     }
 
     pub(crate) async fn lease(&self) -> Lease {
-        let (now, until) = (
-            chassis::Clock::from(self.clock.clone()).now(),
-            self.appender.until(),
-        );
+        let (now, until) = (Clock::from(self.clock.clone()).now(), self.appender.until());
         leases::acquire(self.appender.store.pool(), 0, "test", now, until)
             .await
             .unwrap()
@@ -289,13 +286,13 @@ pub(crate) fn decision(ledger: ZoneId, number: u64) -> Event {
         START * 1_000_000_000 + i64::try_from(number).unwrap() * 1_000_007,
     );
     event.zone = (ledger != SYSTEM).then_some(ledger);
-    event.decision = Some(if number % 3 == 0 {
+    event.decision = Some(if number.is_multiple_of(3) {
         Outcome::Deny
     } else {
         Outcome::Allow
     });
     event.code = Some(
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             "scope_missing"
         } else {
             "allowed"

@@ -255,3 +255,34 @@ async fn two_holders_take_turns() {
     assert!(stand.verify().await.ok);
     second.soft.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_the_database_is_waited_for() {
+    let (stand, valkey) = (Stand::new().await, kit::own_valkey());
+    let client = client(&valkey);
+    let running = start(&stand, &client);
+    let mut source = Source::new(1);
+    publish(&client, &source.many(zone(1), 10)).await;
+    until(async || stand.count(zone(1)).await == 10).await;
+    let name = &stand.db.name;
+    let cut = format!(
+        "ALTER DATABASE {name} CONNECTION LIMIT 0;
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE datname = '{name}' AND usename LIKE 'caracal_audit%'"
+    );
+    stand.break_in(&cut).await;
+    publish(&client, &source.many(zone(1), 10)).await;
+    until(async || !stand.readiness.is_ready()).await;
+    assert_eq!(stand.count(zone(1)).await, 10);
+    stand
+        .break_in(&format!("ALTER DATABASE {name} CONNECTION LIMIT -1"))
+        .await;
+    until(async || stand.count(zone(1)).await == 20).await;
+    let dead: u64 = client
+        .call(&redis::cmd("XLEN").arg(DEAD).to_owned())
+        .await
+        .unwrap();
+    assert_eq!(dead, 0);
+    assert!(stand.verify().await.ok);
+    running.soft.cancel();
+}
