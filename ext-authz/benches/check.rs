@@ -22,7 +22,7 @@ use chassis::journal::Durability;
 use chassis::secrets::Key32;
 use common::{Asked, Service, World};
 use envoy_types::ext_authz::v3::pb::CheckRequest;
-use mandate::id::KeyId;
+use mandate::id::{DecisionId, KeyId};
 use prost::Message as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -53,6 +53,9 @@ fn main() {
             let wire = Arc::new(wire);
             run(&service, &wire, 2_000).await;
             rows.push(measured("decode", durability, || decode(&wire, ANSWERS)));
+            rows.push(measured("decide", durability, || {
+                decide(&world, &service, &wire, ANSWERS);
+            }));
             let before = cpu_us();
             let started = Instant::now();
             run(&service, &wire, ANSWERS).await;
@@ -91,6 +94,20 @@ fn decode(wire: &[Vec<u8>], answers: usize) {
     for index in 0..answers {
         let bytes = wire.get(index % wire.len()).unwrap();
         std::hint::black_box(CheckRequest::decode(bytes.as_slice()).unwrap());
+    }
+}
+
+/// Reading and deciding alone: no journal, no answer.
+fn decide(world: &World, service: &Service, wire: &[Vec<u8>], answers: usize) {
+    let requests: Vec<CheckRequest> = wire
+        .iter()
+        .map(|bytes| CheckRequest::decode(bytes.as_slice()).unwrap())
+        .collect();
+    let (decider, view, moment) = (World::decider(), service.memory.load_full(), world.moment());
+    let id = DecisionId::from_uuid(uuid::Uuid::nil());
+    for index in 0..answers {
+        let inquiry = ext_authz::api::request::read(requests.get(index % requests.len()).unwrap());
+        std::hint::black_box(decider.decide(id, &inquiry, &view, &moment));
     }
 }
 

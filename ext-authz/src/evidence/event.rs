@@ -26,8 +26,8 @@ pub fn of_decision(decided: &Decided, request_id: &str) -> Event {
 }
 
 /// The event that takes an allow back which was not answered.
-pub fn of_withdrawal(allowed: &Event, code: &'static str) -> Event {
-    let mut event = allowed.clone();
+pub fn of_withdrawal(allowed: &Decided, request_id: &str, code: &'static str) -> Event {
+    let mut event = of_decision(allowed, request_id);
     event.decision = Some(Outcome::Unavailable);
     event.code = Some(code.to_owned());
     event.detail = Some("takes back an allow that was not answered".to_owned());

@@ -80,40 +80,25 @@ impl Desk {
             return self.counted(decided, inquiry);
         }
         let event = event::of_decision(&decided, inquiry.request_id);
-        let unanswered = Unanswered::watch(&event, &self.withdrawals);
-        match tokio::time::timeout(patience, self.journal.append(event)).await {
+        let unanswered = Unanswered::watch(&decided, inquiry.request_id, &self.withdrawals);
+        let why = match tokio::time::timeout(patience, self.journal.append(event)).await {
             Ok(Ok(_)) => {
                 self.journaled();
                 unanswered.answered();
-                Recorded(decided)
+                return Recorded(decided);
             }
             Ok(Err(error)) => {
                 self.unjournaled(&error);
-                self.unrecorded(
-                    decided,
-                    Unavailable::JournalUnavailable,
-                    unanswered,
-                    inquiry,
-                )
+                Unavailable::JournalUnavailable
             }
-            Err(_) => self.unrecorded(decided, Unavailable::Deadline, unanswered, inquiry),
-        }
-    }
-
-    /// Whether the journal has the event is not known. An allow is taken back by a second event, which
-    /// is then what is on record; a refusal is counted, so that it is in the ledger in any case.
-    fn unrecorded(
-        &self,
-        decided: Decided,
-        why: Unavailable,
-        unanswered: Unanswered<'_>,
-        inquiry: &Inquiry<'_>,
-    ) -> Recorded {
-        if matches!(decided.decision, Decision::Allow(_)) {
-            unanswered.because(Denial::from(why).code());
-            Recorded(undecided(decided, why))
-        } else {
-            self.counted(decided, inquiry)
+            Err(_) => Unavailable::Deadline,
+        };
+        // Whether the journal has the event is not known. An allow is taken back by a second event, which
+        // is then what is on record; a refusal is counted, so that it is in the ledger in any case.
+        unanswered.because(Denial::from(why).code());
+        match decided.decision {
+            Decision::Allow(_) => Recorded(undecided(decided, why)),
+            Decision::Deny(_) => self.counted(decided, inquiry),
         }
     }
 

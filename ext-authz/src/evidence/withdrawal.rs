@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use chassis::Lifecycle;
-use ledger::event::{Event, Outcome};
+use ledger::event::Event;
+use policy::Decision;
 use tokio::sync::mpsc;
 
 use super::{Desk, event};
+use crate::decide::Decided;
 
 /// The code of an allow taken back because whoever asked was gone.
 const CODE: &str = "unanswered";
@@ -14,16 +16,22 @@ const CODE: &str = "unanswered";
 /// Watches an allow between the moment it may be written and the moment it may be answered. Dropped in
 /// between, whatever the reason, it takes the allow back.
 pub(super) struct Unanswered<'a> {
-    event: Option<Box<Event>>,
+    decided: Option<&'a Decided>,
+    request_id: &'a str,
     code: &'static str,
     withdrawals: &'a mpsc::UnboundedSender<Event>,
 }
 
 impl<'a> Unanswered<'a> {
-    pub(super) fn watch(event: &Event, withdrawals: &'a mpsc::UnboundedSender<Event>) -> Self {
-        let allows = event.decision == Some(Outcome::Allow);
+    pub(super) fn watch(
+        decided: &'a Decided,
+        request_id: &'a str,
+        withdrawals: &'a mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let allows = matches!(decided.decision, Decision::Allow(_));
         Self {
-            event: allows.then(|| Box::new(event.clone())),
+            decided: allows.then_some(decided),
+            request_id,
             code: CODE,
             withdrawals,
         }
@@ -35,17 +43,16 @@ impl<'a> Unanswered<'a> {
     }
 
     pub(super) fn answered(mut self) {
-        self.event = None;
+        self.decided = None;
     }
 }
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        if let Some(allowed) = self.event.take() {
+        if let Some(allowed) = self.decided.take() {
+            let withdrawal = event::of_withdrawal(allowed, self.request_id, self.code);
             // Without a receiver the process is ending, and the answer was never given.
-            let _ending = self
-                .withdrawals
-                .send(event::of_withdrawal(&allowed, self.code));
+            let _ending = self.withdrawals.send(withdrawal);
         }
     }
 }
