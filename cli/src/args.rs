@@ -20,7 +20,7 @@ pub(crate) struct Common {
     /// Print JSON on standard output: one document, or one a line for lists.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// The folder that holds everything of a stack [default: $CARACAL_HOME, else ~/.local/share/caracal].
+    /// The folder that holds everything of a stack [default: `CARACAL_HOME`, else `~/.local/share/caracal`].
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
 }

@@ -22,11 +22,10 @@ fn main() -> ExitCode {
     let printer = Printer {
         json: cli.common.json,
     };
-    let command = match cli.command {
-        // A service has a runtime and exit codes of its own.
-        Command::Serve(arguments) => return command::serve::run(arguments),
-        other => other,
-    };
+    // A service has a runtime and exit codes of its own.
+    if let Command::Serve(arguments) = cli.command {
+        return command::serve::run(arguments);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(dispatch(&cli.common, command)) {
+    match runtime.block_on(dispatch(&cli.common, &cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             printer.failure(&failure);
@@ -47,16 +46,17 @@ fn main() -> ExitCode {
     }
 }
 
-async fn dispatch(common: &args::Common, command: Command) -> Outcome<()> {
+async fn dispatch(common: &args::Common, command: &Command) -> Outcome<()> {
     match command {
-        Command::Up(arguments) => command::up::run(common, &arguments).await,
-        Command::Down(arguments) => command::down::run(common, &arguments),
-        Command::Status(arguments) => command::status::run(common, &arguments).await,
+        Command::Up(arguments) => command::up::run(common, arguments).await,
+        Command::Down(arguments) => command::down::run(common, arguments),
+        Command::Status(arguments) => command::status::run(common, arguments).await,
         Command::Demo => command::demo::run(common).await,
-        Command::Mandate(arguments) => command::mandate::run(common, &arguments).await,
-        Command::Revoke(arguments) => command::revoke::run(common, &arguments).await,
-        Command::Audit(arguments) => command::audit::run(common, &arguments).await,
+        Command::Mandate(arguments) => command::mandate::run(common, arguments).await,
+        Command::Revoke(arguments) => command::revoke::run(common, arguments).await,
+        Command::Audit(arguments) => command::audit::run(common, arguments).await,
         Command::Supervise => command::supervise::run(common).await,
+        // `main` has run it.
         Command::Serve(_) => Ok(()),
     }
 }

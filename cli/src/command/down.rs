@@ -8,8 +8,11 @@ use serde_json::json;
 use crate::args::{Common, Down};
 use crate::outcome::{Failure, Outcome, Printer};
 use crate::stack::home::Home;
+use crate::stack::keep::stop_signal;
 use crate::stack::state::{self, State, alive};
 
+/// How long a process without a supervisor may take to end.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the supervisor may take to end its children.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -49,11 +52,21 @@ pub(crate) fn stop(state: &State) -> Outcome<()> {
         signal(state.supervisor, Signal::TERM);
         wait(&[state.supervisor], PATIENCE);
     }
+    // What a killed supervisor left ends as it would have ended it.
+    for process in state
+        .processes
+        .iter()
+        .rev()
+        .filter(|process| alive(process.pid))
+    {
+        signal(process.pid, Signal::CONT);
+        signal(process.pid, stop_signal(&process.name));
+        wait(&[process.pid], ORPHAN_PATIENCE);
+    }
     let mut left: Vec<i32> = state.processes.iter().map(|process| process.pid).collect();
     left.push(state.supervisor);
     left.retain(|pid| alive(*pid));
     for pid in &left {
-        signal(*pid, Signal::CONT);
         signal(*pid, Signal::KILL);
     }
     wait(&left, Duration::from_secs(5));

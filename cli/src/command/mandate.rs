@@ -33,11 +33,11 @@ async fn mint(common: &Common, arguments: &Mint, printer: Printer) -> Outcome<()
     } else {
         "allow"
     };
-    let pointer = |name: &str| requests.pointer(&format!("/{part}/{name}"));
-    let default_resource = pointer("resource")
+    let of_sample = |name: &str| requests.pointer(&format!("/{part}/{name}"));
+    let default_resource = of_sample("resource")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let default_scope = pointer("scopes/0")
+    let default_scope = of_sample("scopes/0")
         .and_then(Value::as_str)
         .unwrap_or_default();
     let resource = arguments.resource.as_deref().unwrap_or(default_resource);

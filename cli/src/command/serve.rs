@@ -122,7 +122,7 @@ fn variables(text: &str) -> anyhow::Result<Vec<(String, String)>> {
         }
         match line.split_once('=') {
             Some((name, value)) if !name.is_empty() => {
-                found.push((name.to_owned(), value.to_owned()))
+                found.push((name.to_owned(), value.to_owned()));
             }
             Some(_) | None => bail!("line {number} is not NAME=value"),
         }

@@ -3,13 +3,12 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use engines::{Durability, Launch, Postgres, Tools, Valkey};
 use migrations::Role;
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,13 +17,13 @@ use crate::command::up::Options;
 use crate::outcome::Outcome;
 use crate::stack::environment;
 use crate::stack::home::Home;
-use crate::stack::keep::Kept;
+use crate::stack::keep::{Kept, stop_signal};
 use crate::stack::secrets;
 use crate::stack::state::State;
 
 /// The stack's database.
 const DATABASE: &str = "caracal";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) async fn run(common: &Common) -> Outcome<()> {
     let home = Home::locate(common.home.as_deref())?;
     let options: Options = home
@@ -73,7 +72,13 @@ impl Supervisor {
     async fn work(&mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        self.start().await?;
+        tokio::select! {
+            started = self.start() => started?,
+            _ = terminate.recv() => {
+                self.end().await;
+                return Ok(());
+            }
+        }
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -89,16 +94,14 @@ impl Supervisor {
         let tools = engines::install()?;
         let postgres = self.postgres(&tools)?;
         postgres.initialise(&self.home.secret(secrets::SUPERUSER_PASSWORD)?)?;
-        self.spawn(
-            "postgres",
-            postgres.launch(&self.log("postgres")),
-            Signal::INT,
-        )?;
+        self.spawn("postgres", postgres.launch(&self.log("postgres")))?;
         let valkey = self.valkey(&tools)?;
         valkey.initialise(Some(&self.home.secret(secrets::REDIS_PASSWORD)?))?;
-        self.spawn("valkey", valkey.launch(&self.log("valkey")), Signal::TERM)?;
-        postgres.wait_ready(PATIENCE)?;
-        valkey.wait_ready(PATIENCE)?;
+        self.spawn("valkey", valkey.launch(&self.log("valkey")))?;
+        self.until("PostgreSQL takes no connections", || postgres.ready())
+            .await?;
+        self.until("Valkey does not answer", || valkey.ready())
+            .await?;
         self.prepare(&postgres, &valkey).await?;
         let program = self.program()?;
         self.home.write(
@@ -107,10 +110,10 @@ impl Supervisor {
         )?;
         for name in ["coordinator", "sts", "audit", "ext-authz", "upstream"] {
             let launch = self.service(name, &program, &postgres, &valkey);
-            self.spawn(name, launch?, Signal::TERM)?;
+            self.spawn(name, launch?)?;
         }
         let envoy = self.envoy(&tools);
-        self.spawn("envoy", envoy, Signal::TERM)
+        self.spawn("envoy", envoy)
     }
 
     fn postgres(&self, tools: &Tools) -> anyhow::Result<Postgres> {
@@ -251,10 +254,28 @@ impl Supervisor {
         }
     }
 
-    fn spawn(&mut self, name: &str, launch: Launch, stop: Signal) -> anyhow::Result<()> {
+    fn spawn(&mut self, name: &str, launch: Launch) -> anyhow::Result<()> {
+        let stop = stop_signal(name);
         self.children
             .push(Kept::start(name, Box::new(move || launch.command()), stop)?);
         self.record()
+    }
+
+    /// Waits for what the next steps need, and restarts what ends meanwhile.
+    async fn until(&mut self, otherwise: &str, ready: impl Fn() -> bool) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while !ready() {
+            if started.elapsed() > PATIENCE {
+                bail!(
+                    "{otherwise} after {} s; the logs are in {}",
+                    PATIENCE.as_secs(),
+                    self.home.data("logs").display()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.look_after()?;
+        }
+        Ok(())
     }
 
     /// Restarts what ended.

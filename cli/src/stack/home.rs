@@ -187,10 +187,9 @@ fn default_home() -> anyhow::Result<PathBuf> {
 /// A folder that anybody can reach, named after the home.
 fn elsewhere(dir: &Path) -> PathBuf {
     let digest = Sha256::digest(dir.as_os_str().as_encoded_bytes());
-    let name: String = digest
+    let name = digest
         .iter()
         .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+        .fold(String::new(), |name, byte| name + &format!("{byte:02x}"));
     PathBuf::from(format!("/var/tmp/caracal-{name}"))
 }

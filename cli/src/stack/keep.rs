@@ -19,6 +19,16 @@ const STEADY: Duration = Duration::from_secs(10);
 /// How long a process may take to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// What asks a process of the stack to end cleanly and soon.
+pub(crate) fn stop_signal(name: &str) -> Signal {
+    // PostgreSQL takes SIGTERM for "when the last client has left".
+    if name == "postgres" {
+        Signal::INT
+    } else {
+        Signal::TERM
+    }
+}
+
 /// Makes the command anew for each start.
 type Make = Box<dyn Fn() -> anyhow::Result<Command> + Send>;
 

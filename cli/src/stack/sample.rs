@@ -237,27 +237,20 @@ impl Setup<'_> {
             .json(Method::GET, &path, self.admin, None)
             .await?;
         let listed = answer.accepted("looking for the sample's application")?;
-        let known = listed
-            .get("items")
-            .and_then(Value::as_array)
-            .and_then(|items| {
-                items
-                    .iter()
-                    .find(|item| item.get("name").and_then(Value::as_str) == Some(name))
-            });
-        let (id, secret) = match known {
-            Some(known) => {
-                let id = text(known, "id")?;
-                let body = json!({ "overlap_seconds": 0 });
-                let made = self.post(&format!("{path}/{id}/secrets"), &body).await?;
-                (id, text(&made, "client_secret")?)
-            }
-            None => {
-                let made = self
-                    .post(&path, &json!({ "name": name, "labels": [LABEL] }))
-                    .await?;
-                (text(&made, "id")?, text(&made, "client_secret")?)
-            }
+        let items = listed.get("items").and_then(Value::as_array);
+        let known = items
+            .into_iter()
+            .flatten()
+            .find(|item| item.get("name").and_then(Value::as_str) == Some(name));
+        let known = known.map(|item| text(item, "id")).transpose()?;
+        let (id, secret) = if let Some(id) = known {
+            let body = json!({ "overlap_seconds": 0 });
+            let made = self.post(&format!("{path}/{id}/secrets"), &body).await?;
+            (id, text(&made, "client_secret")?)
+        } else {
+            let body = json!({ "name": name, "labels": [LABEL] });
+            let made = self.post(&path, &body).await?;
+            (text(&made, "id")?, text(&made, "client_secret")?)
         };
         let application = Application {
             zone: zone.to_owned(),
