@@ -80,11 +80,22 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
         text("path"),
         minted["mandate"].as_str().context("a mandate")?,
     );
-    for variant in &variants {
-        wait_for(variant.port, &request).await?;
+    let measured = rounds(&mut variants, &request).await;
+    let _ = noop.kill();
+    let _ = noop.wait();
+    measured?;
+    let report = report(&variants);
+    println!("{report:#}");
+    Ok(report)
+}
+
+/// Warms every variant up, then measures them in turn.
+async fn rounds(variants: &mut [Variant], request: &[u8]) -> anyhow::Result<()> {
+    for variant in variants.iter() {
+        wait_for(variant.port, request).await?;
         load::run(
             variant.port,
-            &request,
+            request,
             CONNECTIONS,
             Duration::from_secs(1),
             200,
@@ -92,8 +103,8 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
         .await?;
     }
     for round in 0..ROUNDS {
-        for variant in &mut variants {
-            let measured = measure(variant, &request).await?;
+        for variant in variants.iter_mut() {
+            let measured = measure(variant, request).await?;
             println!(
                 "round {round} {:12} {:8.0}/s",
                 variant.name, measured.per_second
@@ -101,11 +112,7 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
             variant.rounds.push(measured);
         }
     }
-    let _ = noop.kill();
-    let _ = noop.wait();
-    let report = report(&variants);
-    println!("{report:#}");
-    Ok(report)
+    Ok(())
 }
 
 fn variant(

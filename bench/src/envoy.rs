@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// Who answers.
 pub(crate) enum Authorizer {
-    /// No ext_authz filter at all.
+    /// No authorization filter at all.
     Nobody,
     /// A Check on this port.
     Port(u16),

@@ -46,7 +46,7 @@ impl Readiness {
         dependency
     }
 
-    /// Tells something that an operator should know and that keeps no request away; nothing takes it back.
+    /// Tells something that an operator should know and that keeps no request away; `None` takes it back.
     pub fn note(&self, name: &'static str, text: Option<String>) {
         self.with(|state| match text {
             Some(text) => state.notes.insert(name, text),

@@ -1,11 +1,15 @@
 //! The way through a real Valkey.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::Rng;
+use chassis::clock::Clock;
 use chassis::crypto::EventKey;
-use chassis::evidence::CURSOR;
+use chassis::evidence::{CURSOR, Shipper};
+use chassis::journal::{Durability, Journal, JournalConfig};
 use chassis::redis::Client;
 use chassis::secrets::Key32;
 use chassis::streams::{self, AUDIT_CURSORS, EntryId, Reader, Trim};
@@ -22,6 +26,16 @@ use crate::ingest::publish::{DEAD, Publisher};
 
 fn key() -> EventKey {
     EventKey::new(KeyId::parse("audit-1").unwrap(), &Key32::new([9; 32])).unwrap()
+}
+
+/// What producers believe of us.
+fn audits() -> Producers {
+    Producers::new([Producer {
+        kid: KeyId::parse("audit-1").unwrap(),
+        public_key: key().public(),
+        service: "audit".to_owned(),
+        kinds: [CURSOR.to_owned()].into(),
+    }])
 }
 
 fn client(valkey: &kit::OwnValkey) -> Client {
@@ -51,12 +65,7 @@ async fn publish(client: &Client, events: &[SignedEnvelope]) {
 
 /// How far the cursors say that each ledger is committed, and that all of them are genuine.
 async fn committed(client: &Client) -> BTreeMap<Option<ZoneId>, u64> {
-    let trusted = Producers::new([Producer {
-        kid: KeyId::parse("audit-1").unwrap(),
-        public_key: key().public(),
-        service: "audit".to_owned(),
-        kinds: [CURSOR.to_owned()].into(),
-    }]);
+    let trusted = audits();
     let mut reader = Reader::new(client.clone(), AUDIT_CURSORS, EntryId::START)
         .batch(10_000)
         .block(Duration::from_millis(10));
@@ -284,5 +293,68 @@ async fn an_outage_of_the_database_is_waited_for() {
         .unwrap();
     assert_eq!(dead, 0);
     assert!(stand.verify().await.ok);
+    running.soft.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_is_freed_once_the_ledger_has_it() {
+    let (stand, valkey) = (Stand::new().await, kit::own_valkey());
+    let client = client(&valkey);
+    let dir = tempfile::TempDir::new().unwrap();
+    let config = JournalConfig {
+        partitions: NonZeroU32::MIN,
+        ..JournalConfig::new(
+            dir.path(),
+            "ext-authz",
+            Durability::Process,
+            1 << 20,
+            1 << 18,
+        )
+    };
+    let clock = Clock::from(stand.clock.clone());
+    let rng = Rng::from_system().unwrap();
+    let signer = Arc::new(super::stand::signer("ext-authz-1"));
+    let journal = Journal::open(config, clock.clone(), rng, signer)
+        .await
+        .unwrap();
+    for number in 1..=200 {
+        journal
+            .append(super::stand::decision(zone(1), number))
+            .await
+            .unwrap();
+    }
+    assert_eq!(journal.usage().unacknowledged, 201);
+    let running = start(&stand, &client);
+    let (lifecycle, _watch) = chassis::Lifecycle::new();
+    Shipper::new(journal.clone(), client, audits(), clock).spawn(&lifecycle);
+    until(async || journal.usage().unacknowledged == 0).await;
+    assert_eq!(stand.count(zone(1)).await, 200);
+    let report = stand.verify().await;
+    assert!(report.ok, "{report:?}");
+    assert_eq!(
+        report.zones[0].events, 1,
+        "the opening of the journal, without a zone"
+    );
+    running.soft.cancel();
+}
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zz_rate() {
+    let (stand, valkey) = (Stand::new().await, kit::own_valkey());
+    let client = client(&valkey);
+    let mut source = Source::new(1);
+    for _ in 0..50 {
+        for z in 1..5 {
+            publish(&client, &source.many(zone(z), 250)).await;
+        }
+    }
+    let started = std::time::Instant::now();
+    let running = start(&stand, &client);
+    until(async || stand.metrics.appended.get() == 50_000).await;
+    println!("RATE ingest {}", 50_000.0 / started.elapsed().as_secs_f64());
+    let started = std::time::Instant::now();
+    assert!(stand.verify().await.ok);
+    println!("RATE verify {}", 50_000.0 / started.elapsed().as_secs_f64());
+    let size: i64 = sqlx::query_scalar("SELECT sum(pg_total_relation_size(inhrelid))::bigint FROM pg_inherits WHERE inhparent='audit_events'::regclass").fetch_one(&stand.db.superuser().await).await.unwrap();
+    println!("RATE bytes per event {}", size / 50_000);
     running.soft.cancel();
 }

@@ -1,11 +1,9 @@
 //! Whole stacks for the end-to-end drills: `caracal up` with real engines, driven over its public surface.
 #![forbid(unsafe_code)]
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::disallowed_methods,
     clippy::missing_panics_doc,
     reason = "test support: a failure here is a failed test"
 )]

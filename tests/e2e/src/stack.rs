@@ -234,7 +234,7 @@ impl Stack {
 
     /// Waits until `status` says ready.
     pub fn wait_ready(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let output = self.run(&["status", "--ready"]);
             if output.code == 0 {
@@ -254,9 +254,8 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         let output = self.run(&["down", "--purge"]);
-        if output.code != 0 && !std::thread::panicking() {
-            panic!("caracal down: {}{}", output.stdout, output.stderr);
-        }
+        let ended = output.code == 0 || std::thread::panicking();
+        assert!(ended, "caracal down: {}{}", output.stdout, output.stderr);
     }
 }
 
