@@ -337,24 +337,3 @@ async fn a_journal_is_freed_once_the_ledger_has_it() {
     );
     running.soft.cancel();
 }
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn zz_rate() {
-    let (stand, valkey) = (Stand::new().await, kit::own_valkey());
-    let client = client(&valkey);
-    let mut source = Source::new(1);
-    for _ in 0..50 {
-        for z in 1..5 {
-            publish(&client, &source.many(zone(z), 250)).await;
-        }
-    }
-    let started = std::time::Instant::now();
-    let running = start(&stand, &client);
-    until(async || stand.metrics.appended.get() == 50_000).await;
-    println!("RATE ingest {}", 50_000.0 / started.elapsed().as_secs_f64());
-    let started = std::time::Instant::now();
-    assert!(stand.verify().await.ok);
-    println!("RATE verify {}", 50_000.0 / started.elapsed().as_secs_f64());
-    let size: i64 = sqlx::query_scalar("SELECT sum(pg_total_relation_size(inhrelid))::bigint FROM pg_inherits WHERE inhparent='audit_events'::regclass").fetch_one(&stand.db.superuser().await).await.unwrap();
-    println!("RATE bytes per event {}", size / 50_000);
-    running.soft.cancel();
-}
