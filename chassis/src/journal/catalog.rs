@@ -238,6 +238,12 @@ impl Catalog {
         })
     }
 
+    pub(super) fn holds(&self, journal: JournalId) -> bool {
+        self.segments
+            .values()
+            .any(|segment| segment.journal == journal)
+    }
+
     pub(super) fn acknowledged(&self, lane: Lane) -> u64 {
         self.acknowledged.get(&lane).copied().unwrap_or(0)
     }

@@ -278,6 +278,11 @@ impl Journal {
         Ok(moved)
     }
 
+    /// Whether anything of a journal lies here.
+    pub(crate) fn holds(&self, journal: JournalId) -> bool {
+        self.shared.catalog().holds(journal)
+    }
+
     /// How far the ledger has come in a lane.
     pub(crate) fn acknowledged(&self, lane: Lane) -> u64 {
         self.shared.catalog().acknowledged(lane)
