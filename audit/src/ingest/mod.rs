@@ -49,6 +49,17 @@ pub(crate) struct Ingest {
     pub(crate) redis: Dependency,
 }
 
+/// What was read at once.
+#[derive(Debug)]
+struct Batch {
+    /// Evidence, by ledger.
+    zones: BTreeMap<ZoneId, Vec<Candidate>>,
+    /// What is none.
+    dead: Vec<(Entry, Poison)>,
+    /// The place behind all of it.
+    behind: EntryId,
+}
+
 /// Why reading a partition ended.
 #[derive(Debug)]
 struct Lost;
@@ -131,19 +142,35 @@ impl Reading {
         let mut reader = Reader::new(client, stream, lease.position)
             .batch(BATCH)
             .block(BLOCK);
+        let mut batch = None;
         loop {
-            let read = reader.next().await;
-            self.redis.observe(&read);
-            let kept = match read {
-                Ok(entries) if entries.is_empty() => self.keep(lease).await,
-                Ok(entries) => self.take(lease, entries, reader.position()).await,
-                Err(error) => {
-                    tracing::debug!(error = error.to_string(), "the stream cannot be read");
-                    self.keep(lease).await
-                }
-            };
+            // While one batch is appended the next one is read and screened.
+            let (kept, next) = tokio::join!(self.take(lease, batch), self.fetch(&mut reader));
             if let Err(lost) = kept {
                 return lost;
+            }
+            batch = next;
+        }
+    }
+
+    /// Reads and screens the next batch; none when there was none in time or the stream cannot be read.
+    async fn fetch(&self, reader: &mut Reader) -> Option<Batch> {
+        let read = reader.next().await;
+        self.redis.observe(&read);
+        match read {
+            Ok(entries) if entries.is_empty() => None,
+            Ok(entries) => {
+                let behind = reader.position();
+                let (zones, dead) = self.screen(entries).await;
+                Some(Batch {
+                    zones,
+                    dead,
+                    behind,
+                })
+            }
+            Err(error) => {
+                tracing::debug!(error = error.to_string(), "the stream cannot be read");
+                None
             }
         }
     }
@@ -168,8 +195,15 @@ impl Reading {
 
     /// Takes a batch: what is no evidence to the dead letters, the rest into its ledgers. Ends when all of it is
     /// where it belongs. An outage is waited for, never counted against an entry.
-    async fn take(&self, lease: &Lease, entries: Vec<Entry>, behind: EntryId) -> Result<(), Lost> {
-        let (zones, dead) = self.screen(entries).await;
+    async fn take(&self, lease: &Lease, batch: Option<Batch>) -> Result<(), Lost> {
+        let Some(Batch {
+            zones,
+            dead,
+            behind,
+        }) = batch
+        else {
+            return self.keep(lease).await;
+        };
         self.bury(dead).await;
         let mut zones = zones.into_iter().peekable();
         if zones.peek().is_none() {
