@@ -82,8 +82,8 @@ impl Sample {
                 "resource": INVOICES, "scopes": scopes("invoices:read"),
             },
             "deny_scope": {
-                "method": "POST", "host": "invoices.example.test", "path": "/v1/invoices",
-                "resource": INVOICES, "scopes": scopes("invoices:write"),
+                "method": "GET", "host": "invoices.example.test", "path": "/v1/reports/2026",
+                "resource": INVOICES, "scopes": scopes("invoices:report"),
             },
             "other_binding": {
                 "method": "GET", "host": "wiki.example.test", "path": "/v1/pages/home",
@@ -128,6 +128,7 @@ pub(crate) async fn provision(
                             ("GET", "/v1/invoices/{id}", "invoices:read"),
                             ("GET", "/v1/invoices", "invoices:read"),
                             ("POST", "/v1/invoices", "invoices:write"),
+                            ("GET", "/v1/reports/{year}", "invoices:report"),
                         ],
                     },
                     Protected {
