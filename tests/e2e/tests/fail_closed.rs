@@ -68,12 +68,13 @@ impl Sample {
 #[tokio::test]
 async fn the_fail_closed_table_holds_with_failure_mode_allow_true_and_false() {
     let stack = Stack::start(&Options::default());
-    let envoy = stack.client("envoy");
     let mut decisions = Vec::new();
     for failure_mode_allow in [false, true] {
         if failure_mode_allow {
             fail_open_envoy(&stack).await;
         }
+        // Connections to an Envoy that was restarted are gone.
+        let envoy = stack.client("envoy");
         let sample = Sample::new(&stack);
         ready(&envoy, &sample).await;
         for case in refusals(&stack, &sample).await {
