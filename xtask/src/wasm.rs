@@ -30,14 +30,14 @@ pub(crate) fn run(shell: &Shell, _: &[String]) -> anyhow::Result<()> {
         } = module;
         cmd!(
             shell,
-            "cargo build --locked --quiet --release --target {target} -p {package}"
+            "cargo build --locked --quiet --profile wasm --target {target} -p {package}"
         )
         .run()?;
         let root = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| crate::root().join("target"), std::path::PathBuf::from);
         let path = root
             .join(target)
-            .join("release")
+            .join("wasm")
             .join(format!("{}.wasm", package.replace('-', "_")));
         let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         check(module, &bytes)?;
