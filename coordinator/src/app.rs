@@ -155,6 +155,7 @@ pub(crate) fn wire(
         },
         readiness: process.readiness.need("sequencer"),
         metrics: process.metrics.register(Metrics::register),
+        given: Arc::default(),
     };
     let app = App {
         operator: operator.clone(),

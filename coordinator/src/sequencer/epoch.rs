@@ -29,6 +29,8 @@ pub(crate) enum Reason {
     Stream,
     /// A reader has applied positions the database does not have.
     Reader,
+    /// The database numbers again what the sequencer had already numbered.
+    Fell,
 }
 
 /// What the cluster says of itself.
@@ -92,13 +94,10 @@ pub(crate) fn needed(
     (reader > deployment.pos).then_some(Reason::Reader)
 }
 
-/// Looks, and opens a new epoch if one is needed. `stream` is the newest message of ours there.
-pub(crate) async fn check(
+/// Looks whether a new epoch is needed. `stream` is the newest message of ours there.
+pub(crate) async fn needs(
     pool: &PgPool,
-    term: i64,
     stream: Option<&HighWater>,
-    rng: &Rng,
-    now: Timestamp,
 ) -> Result<Option<Reason>, Error> {
     let mut connection = pool.acquire().await?;
     let cluster = cluster(&mut connection).await?;
@@ -106,24 +105,14 @@ pub(crate) async fn check(
         return Ok(None);
     };
     let reader = readers::highest(&mut connection, &deployment.epoch).await?;
-    drop(connection);
-    let reason = needed(&deployment, &cluster, stream, reader);
-    if reason.is_some() {
-        open(pool, term, &cluster, rng, now).await?;
-    }
-    Ok(reason)
+    Ok(needed(&deployment, &cluster, stream, reader))
 }
 
 /// Opens a new epoch: new bits, a new journal for the outbox's evidence, no position to catch up
 /// from. Positions go on counting.
-async fn open(
-    pool: &PgPool,
-    term: i64,
-    cluster: &Cluster,
-    rng: &Rng,
-    now: Timestamp,
-) -> Result<(), Error> {
+pub(crate) async fn open(pool: &PgPool, term: i64, rng: &Rng, now: Timestamp) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
+    let cluster = cluster(&mut tx).await?;
     let updated = sqlx::query!(
         r#"
         UPDATE deployment

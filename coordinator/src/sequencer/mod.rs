@@ -10,15 +10,15 @@ pub(crate) mod heartbeat;
 pub(crate) mod publish;
 pub(crate) mod streams;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chassis::crypto::EventKey;
 use chassis::redis::Client;
 use chassis::{BoxError, Clock, Dependency, Rng, outbox};
 use jiff::SignedDuration;
-use ledger::envelope::Producers;
+use ledger::envelope::{Epoch, Producers};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use sqlx::PgPool;
@@ -123,6 +123,8 @@ pub(crate) struct Sequencer {
     pub(crate) settings: Settings,
     pub(crate) readiness: Dependency,
     pub(crate) metrics: Metrics,
+    /// The highest position this process gave, and its epoch.
+    pub(crate) given: Arc<Mutex<Option<(Epoch, u64)>>>,
 }
 
 impl Sequencer {
@@ -251,6 +253,11 @@ impl Sequencer {
             let Step::Numbered(numbered) = step else {
                 return Ok(false);
             };
+            if self.fell(&numbered) {
+                // What was numbered a second time goes with the old epoch: readers load a snapshot.
+                self.open_epoch(term, epoch::Reason::Fell).await?;
+                continue;
+            }
             let more = numbered.more;
             self.metrics
                 .position
@@ -278,13 +285,30 @@ impl Sequencer {
         } else {
             None
         };
-        let now = self.clock.now();
-        let opened = epoch::check(&self.pool, term, stream.as_ref(), &self.rng, now).await?;
-        if let Some(reason) = opened {
-            self.metrics.epochs.inc();
-            tracing::warn!(?reason, "opened a new epoch");
+        if let Some(reason) = epoch::needs(&self.pool, stream.as_ref()).await? {
+            self.open_epoch(term, reason).await?;
         }
         Ok(())
+    }
+
+    async fn open_epoch(&self, term: i64, reason: epoch::Reason) -> Result<(), BoxError> {
+        epoch::open(&self.pool, term, &self.rng, self.clock.now()).await?;
+        self.metrics.epochs.inc();
+        tracing::warn!(?reason, "opened a new epoch");
+        Ok(())
+    }
+
+    /// Whether the database numbered anew what this process had already given: it became an older copy of itself
+    /// under our hands. Notes what was given.
+    fn fell(&self, numbered: &Numbered) -> bool {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = numbered
+            .positions
+            .first()
+            .map_or(numbered.pos, |(pos, _)| pos.saturating_sub(1));
+        let fell = given.is_some_and(|(epoch, pos)| epoch == numbered.epoch && began < pos);
+        *given = Some((numbered.epoch, numbered.pos));
+        fell
     }
 
     async fn prune(&self) -> Result<(), BoxError> {

@@ -327,6 +327,26 @@ async fn an_older_copy_of_the_database_gets_a_new_epoch_because_the_stream_is_ah
 }
 
 #[tokio::test]
+async fn an_older_copy_under_a_running_sequencer_gets_a_new_epoch() {
+    let bench = Bench::start().await;
+    sequencing(&bench).await;
+    let zone = bench.zone().await;
+    let application = bench.application(&zone).await;
+    bench.revoke(&zone, "application", &application).await;
+    everything_is_numbered(&bench).await;
+    let before = held_epoch(&bench).await;
+    // As after a restore that the process did not live to see: its term is still the database's.
+    sqlx::query("UPDATE deployment SET pos = pos - 1")
+        .execute(bench.superuser())
+        .await
+        .unwrap();
+    until("a new epoch", async || {
+        (held_epoch(&bench).await != before).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn another_cluster_or_a_reader_that_is_ahead_is_a_new_epoch() {
     let bench = Bench::start().await;
     sequencing(&bench).await;

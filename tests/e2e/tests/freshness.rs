@@ -203,14 +203,72 @@ async fn a_new_epoch_refuses_then_resyncs_and_keeps_held_revocations() {
     stack.signal("coordinator", Signal::KILL);
 
     let started = Instant::now();
-    let mut saw_resync = false;
+    // Loading a snapshot takes milliseconds: ask without a pause, until it was seen and is over.
+    let mut resyncs = 0_u32;
     loop {
-        let answer = held.send().await;
-        saw_resync |= answer.code == "authority_resync";
         let dead = revoked.send().await;
         assert_ne!(
             dead.status, 200,
             "a revoked mandate passed while the epoch changed"
+        );
+        let answer = held.send().await;
+        resyncs += u32::from(answer.code == "authority_resync");
+        if answer.status == 200 && resyncs > 0 {
+            break;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "{} {}",
+            answer.status,
+            answer.code
+        );
+    }
+    println!(
+        "new epoch taken up after {:.1} s, {resyncs} requests refused with authority_resync",
+        started.elapsed().as_secs_f64()
+    );
+    assert_ne!(epoch(&stack).await, first);
+    let after = revoked.send().await;
+    assert_eq!(
+        (after.status, after.code.as_str()),
+        (401, "revoked"),
+        "held revocations are kept"
+    );
+}
+
+#[tokio::test]
+async fn a_database_restored_to_an_older_copy_starts_a_new_epoch() {
+    let stack = Stack::start(&Options::default());
+    let held = Probe::new(&stack);
+    let revoked = Probe::new(&stack);
+    assert_eq!(
+        (held.send().await.status, revoked.send().await.status),
+        (200, 200)
+    );
+    let first = epoch(&stack).await;
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("older");
+    with_postgres_stopped(&stack, |data| copy_folder(data, &copy));
+    stack.ok(&[
+        "revoke",
+        "mandate",
+        revoked.minted["claims"]["jti"].as_str().unwrap(),
+        "--wait",
+        "everywhere",
+    ]);
+    assert_eq!(revoked.send().await.code, "revoked");
+
+    with_postgres_stopped(&stack, |data| {
+        std::fs::remove_dir_all(data).unwrap();
+        copy_folder(&copy, data);
+    });
+    let started = Instant::now();
+    loop {
+        let answer = held.send().await;
+        let dead = revoked.send().await;
+        assert_ne!(
+            dead.status, 200,
+            "a mandate passed whose revocation the database forgot"
         );
         if answer.status == 200 && epoch(&stack).await != first {
             break;
@@ -223,15 +281,46 @@ async fn a_new_epoch_refuses_then_resyncs_and_keeps_held_revocations() {
         );
     }
     println!(
-        "new epoch taken up after {:.1} s, authority_resync seen: {saw_resync}",
+        "the older copy got a new epoch {:.1} s after it was there",
         started.elapsed().as_secs_f64()
     );
-    let after = revoked.send().await;
-    assert_eq!(
-        (after.status, after.code.as_str()),
-        (401, "revoked"),
-        "held revocations are kept"
-    );
+    let dead = revoked.send().await;
+    assert_eq!((dead.status, dead.code.as_str()), (401, "revoked"));
+    let fresh = Probe::new(&stack);
+    assert_eq!(fresh.send().await.status, 200, "life goes on");
+    stack.ok(&["revoke", "session", fresh.session(), "--wait", "everywhere"]);
+    assert_eq!(fresh.send().await.code, "revoked");
+}
+
+/// Holds the supervisor, ends PostgreSQL, does something to its data, and lets the supervisor start it again.
+fn with_postgres_stopped(stack: &Stack, act: impl FnOnce(&std::path::Path)) {
+    let supervisor = stack.supervisor();
+    // Its working directory is its data.
+    let pid = stack.pid("postgres").as_raw_nonzero();
+    let data = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+    kill_process(supervisor, Signal::STOP).unwrap();
+    stack.signal("postgres", Signal::INT);
+    let started = Instant::now();
+    while data.join("postmaster.pid").exists() {
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "PostgreSQL stays"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    act(&data);
+    kill_process(supervisor, Signal::CONT).unwrap();
+    stack.wait_ready();
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .status()
+        .unwrap();
+    assert!(copied.success());
 }
 
 async fn epoch(stack: &Stack) -> Vec<u8> {
