@@ -1,13 +1,14 @@
-//! Ours beside a no-op Check and beside no filter, behind the same Envoy, in interleaved rounds.
+//! Ours in each of its ways beside what Envoy has itself, behind the same Envoy, in interleaved rounds.
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use e2e::{Options, Stack};
 use serde_json::{Value, json};
 
-use crate::envoy::{Authorizer, bootstrap};
+use crate::envoy::{Ours, Way, bootstrap};
 use crate::{load, machine, revocation, statistics};
 
 const ROUNDS: usize = 5;
@@ -43,34 +44,23 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
     let stack = Stack::start(&Options::default());
     let ours = u32::try_from(stack.pid("ext-authz").as_raw_nonzero().get())?;
     let noop_port = free_port()?;
-    let mut noop = Command::new(std::env::current_exe()?)
-        .args(["--serve-noop", &noop_port.to_string()])
-        .spawn()?;
+    let noop = Authorizer(
+        Command::new(std::env::current_exe()?)
+            .args(["--serve-noop", &noop_port.to_string()])
+            .spawn()?,
+    );
     let folder = tempfile::tempdir()?;
     let attachment = attachment(&stack)?;
-    let mut variants = vec![
-        variant(
-            "plain",
-            &Authorizer::Nobody,
-            None,
-            &attachment,
-            folder.path(),
-        )?,
-        variant(
-            "noop_check",
-            &Authorizer::Port(noop_port),
-            Some(noop.id()),
-            &attachment,
-            folder.path(),
-        )?,
-        variant(
-            "ext_authz",
-            &Authorizer::Port(revocation::port(&stack, "ext_authz")?),
-            Some(ours),
-            &attachment,
-            folder.path(),
-        )?,
-    ];
+    let ways = ways(&stack, &attachment, noop_port, folder.path()).await?;
+    let mut variants = Vec::new();
+    for (name, way) in ways {
+        let authorizer = match (name, &way) {
+            ("noop_check", _) => Some(noop.0.id()),
+            (_, Way::ExtAuthz(_) | Way::Filter(_) | Way::Both(_)) => Some(ours),
+            _ => None,
+        };
+        variants.push(variant(name, &way, authorizer, &attachment, folder.path())?);
+    }
     let minted = stack.mint_sample();
     let allow = stack.sample("allow");
     let text = |name: &str| allow[name].as_str().unwrap_or_default();
@@ -80,13 +70,60 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
         text("path"),
         minted["mandate"].as_str().context("a mandate")?,
     );
-    let measured = rounds(&mut variants, &request).await;
-    let _ = noop.kill();
-    let _ = noop.wait();
-    measured?;
+    rounds(&mut variants, &request).await?;
     let report = report(&variants);
     println!("{report:#}");
     Ok(report)
+}
+
+/// The no-op authorizer; dropped, it ends.
+struct Authorizer(Child);
+
+impl Drop for Authorizer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What is compared, each with its name.
+async fn ways(
+    stack: &Stack,
+    attachment: &str,
+    noop_port: u16,
+    folder: &Path,
+) -> anyhow::Result<Vec<(&'static str, Way)>> {
+    let noop_module = folder.join("noop.wasm");
+    std::fs::write(&noop_module, wat::parse_str(include_str!("noop.wat"))?)?;
+    let issuer = stack.mint_sample()["claims"]["iss"]
+        .as_str()
+        .context("an issuer")?
+        .to_owned();
+    let (status, jwks) = stack
+        .client("sts")
+        .json("GET", &format!("/z/{}/jwks.json", stack.zone()), "", None)
+        .await;
+    ensure!(status == 200, "the key set answered {status}");
+    let jwks = jwks.to_string();
+    let module = PathBuf::from(
+        std::env::var_os("CARACAL_FILTER").context("CARACAL_FILTER names the filter's module")?,
+    );
+    let ours = Ours {
+        module,
+        configuration: stack
+            .ok(&["filter", "config", "--attachment", attachment])
+            .json(),
+        port: revocation::port(stack, "ext_authz")?,
+    };
+    Ok(vec![
+        ("plain", Way::Plain),
+        ("noop_wasm", Way::NoopWasm(noop_module)),
+        ("jwt_authn", Way::JwtAuthn { issuer, jwks }),
+        ("noop_check", Way::ExtAuthz(noop_port)),
+        ("ext_authz", Way::ExtAuthz(ours.port)),
+        ("filter", Way::Filter(ours.clone())),
+        ("both", Way::Both(ours)),
+    ])
 }
 
 /// Warms every variant up, then measures them in turn.
@@ -117,16 +154,16 @@ async fn rounds(variants: &mut [Variant], request: &[u8]) -> anyhow::Result<()> 
 
 fn variant(
     name: &'static str,
-    authorizer: &Authorizer,
-    pid: Option<u32>,
+    way: &Way,
+    authorizer: Option<u32>,
     attachment: &str,
-    folder: &std::path::Path,
+    folder: &Path,
 ) -> anyhow::Result<Variant> {
     let (port, admin) = (free_port()?, free_port()?);
     let file = folder.join(format!("{name}.json"));
     std::fs::write(
         &file,
-        serde_json::to_vec_pretty(&bootstrap(port, admin, authorizer, attachment))?,
+        serde_json::to_vec_pretty(&bootstrap(port, admin, way, attachment))?,
     )?;
     let tools = engines::install()?;
     let envoy = Command::new(&tools.envoy)
@@ -146,7 +183,7 @@ fn variant(
         name,
         port,
         envoy,
-        authorizer: pid,
+        authorizer,
         rounds: Vec::new(),
     })
 }
@@ -192,16 +229,25 @@ fn report(variants: &[Variant]) -> Value {
             .and_then(|row| row[field].as_f64())
             .unwrap_or(0.0)
     };
-    let throughput =
-        figure("ext_authz", "requests_per_second") / figure("noop_check", "requests_per_second");
+    let ratio = |one: &str, other: &str| {
+        statistics::rounded(
+            figure(one, "requests_per_second") / figure(other, "requests_per_second"),
+        )
+    };
     let above =
         figure("ext_authz", "authorizer_cpu_us") - figure("noop_check", "authorizer_cpu_us");
     json!({
         "rounds": ROUNDS,
         "connections": CONNECTIONS,
         "variants": rows,
-        "throughput_to_noop_check": statistics::rounded(throughput),
-        "cpu_us_above_noop_check": statistics::rounded(above),
+        "throughput": {
+            "ext_authz to noop_check": ratio("ext_authz", "noop_check"),
+            "filter to noop_check": ratio("filter", "noop_check"),
+            "both to noop_check": ratio("both", "noop_check"),
+            "filter to jwt_authn": ratio("filter", "jwt_authn"),
+            "filter to noop_wasm": ratio("filter", "noop_wasm"),
+        },
+        "authorizer_cpu_us_above_noop_check": statistics::rounded(above),
     })
 }
 
