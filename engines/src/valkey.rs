@@ -52,6 +52,15 @@ impl Valkey {
     /// Writes the configuration: nothing is evicted, and what was written survives unless it is scratch.
     /// `password`: what clients have to give, letters, digits, `-` and `_`.
     pub fn initialise(&self, password: Option<&str>) -> anyhow::Result<()> {
+        self.initialise_with_users(password, &[])
+    }
+
+    /// The same with users beside the one that may do everything, each as Redis' `ACL SETUSER` takes it.
+    pub fn initialise_with_users(
+        &self,
+        password: Option<&str>,
+        users: &[String],
+    ) -> anyhow::Result<()> {
         let mut lines = vec![
             format!("dir {}", quoted(&self.folder)?),
             format!("unixsocket {}", quoted(&self.socket)?),
@@ -72,6 +81,7 @@ impl Valkey {
             Durability::Scratch => lines.push("appendonly no".to_owned()),
         }
         lines.extend(password.map(|password| format!("requirepass {password}")));
+        lines.extend(users.iter().map(|user| format!("user {user}")));
         lines.push(String::new());
         let path = self.configuration();
         let _ = fs::remove_file(&path);

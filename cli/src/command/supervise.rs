@@ -15,11 +15,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::Common;
 use crate::command::up::Options;
 use crate::outcome::Outcome;
-use crate::stack::environment;
 use crate::stack::home::Home;
 use crate::stack::keep::{Kept, stop_signal};
 use crate::stack::secrets;
 use crate::stack::state::State;
+use crate::stack::{acl, environment};
 
 /// The stack's database.
 const DATABASE: &str = "caracal";
@@ -96,7 +96,10 @@ impl Supervisor {
         postgres.initialise(&self.home.secret(secrets::SUPERUSER_PASSWORD)?)?;
         self.spawn("postgres", postgres.launch(&self.log("postgres")))?;
         let valkey = self.valkey(&tools)?;
-        valkey.initialise(Some(&self.home.secret(secrets::REDIS_PASSWORD)?))?;
+        valkey.initialise_with_users(
+            Some(&self.home.secret(secrets::REDIS_PASSWORD)?),
+            &self.redis_users()?,
+        )?;
         self.spawn("valkey", valkey.launch(&self.log("valkey")))?;
         self.until("PostgreSQL takes no connections", || postgres.ready())
             .await?;
@@ -131,6 +134,15 @@ impl Supervisor {
         let folder = self.folder("valkey")?;
         let socket = self.home.data("run/valkey.sock");
         Valkey::new(tools, &folder, &socket, self.home.user(), Durability::Safe)
+    }
+
+    fn redis_users(&self) -> anyhow::Result<Vec<String>> {
+        let mut users = Vec::new();
+        for service in acl::services() {
+            let password = self.home.secret(&secrets::redis_file(service))?;
+            users.extend(acl::user(service, &password));
+        }
+        Ok(users)
     }
 
     fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {

@@ -14,14 +14,18 @@ pub(crate) fn of(home: &Home, name: &str, database: &str, redis: &str) -> Vec<(S
     };
     let mut environment: Vec<(String, OsString)> = vec![
         ("CARACAL_MODE".to_owned(), "dev".into()),
-        ("REDIS_URL".to_owned(), redis.into()),
+        (
+            "REDIS_URL".to_owned(),
+            format!("{redis}?user={name}").into(),
+        ),
     ];
     if !roles.is_empty() {
         environment.push(("DATABASE_URL".to_owned(), database.into()));
     }
     let event_key = secrets::signer_file(&format!("{name}-event"));
+    let redis_password = secrets::redis_file(name);
     let common = [
-        ("REDIS_PASSWORD_FILE", secrets::REDIS_PASSWORD),
+        ("REDIS_PASSWORD_FILE", redis_password.as_str()),
         ("METRICS_TOKEN_FILE", secrets::METRICS_TOKEN),
         ("EVENT_KEY_FILE", event_key.as_str()),
     ];

@@ -1,5 +1,6 @@
 //! The embedded stack: where it lives, what it is configured with, who keeps it running.
 
+pub(crate) mod acl;
 pub(crate) mod configuration;
 pub(crate) mod connection;
 pub(crate) mod environment;

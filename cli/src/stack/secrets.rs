@@ -8,6 +8,7 @@ use chassis::secrets::{Key32, Shape};
 use mandate::id::KeyId;
 use migrations::Role;
 
+use crate::stack::acl;
 use crate::stack::home::Home;
 
 pub(crate) const ADMIN_TOKEN: &str = "secrets/admin-token";
@@ -50,11 +51,18 @@ pub(crate) fn role_file(role: Role) -> String {
     format!("secrets/password-{role}")
 }
 
+/// The file of a service's password for Redis.
+pub(crate) fn redis_file(service: &str) -> String {
+    format!("secrets/redis-password-{service}")
+}
+
 /// Makes what is missing.
 pub(crate) fn create(home: &Home) -> anyhow::Result<()> {
     let rng = Rng::from_system()?;
     let roles = Role::ALL.into_iter().map(role_file);
-    for file in TOKENS.iter().map(|file| (*file).to_owned()).chain(roles) {
+    let users = acl::services().map(redis_file);
+    let tokens = TOKENS.iter().map(|file| (*file).to_owned());
+    for file in tokens.chain(roles).chain(users) {
         if !home.data(&file).exists() {
             home.write(&file, rng.token().as_bytes())?;
         }
