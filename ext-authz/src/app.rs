@@ -23,7 +23,7 @@ use crate::feed::core::Core;
 use crate::feed::memory::Memory;
 use crate::feed::run::{self as feed, Shared};
 use crate::feed::source::Source;
-use crate::filter::{FilterServer, Hub, Sessions, watch};
+use crate::filter::{FilterServer, Hub, Sessions, watch, write_snapshots};
 use crate::metrics::{FeedMetrics, FilterMetrics, Metrics};
 use crate::refusals::Refusals;
 
@@ -142,13 +142,15 @@ fn start_feed(
     let zones = || config.attachments.values().flatten().copied();
     let evaluator = Evaluator::new().map_err(Failure::internal)?;
     let held = Memory::new(zones(), config.cache, evaluator);
-    let (hub, filters) = Hub::new(
+    let (hub, ends) = Hub::new(
         config.attachments.clone(),
         config.filter,
         app.clock.clone(),
         FilterMetrics::new(&app.metrics),
     );
     let hub = Arc::new(hub);
+    let writing = write_snapshots(Arc::clone(&hub), ends.jobs, app.lifecycle.clone());
+    app.lifecycle.spawn("filter_snapshots", writing);
     let parts = feed::Parts {
         core: Core::new(config.producers.clone(), held),
         source: Arc::new(Source::open(
@@ -164,7 +166,7 @@ fn start_feed(
         dependency: app.readiness.need("authority"),
         metrics: FeedMetrics::new(&app.metrics),
         hub: Arc::clone(&hub),
-        filters,
+        filters: ends.reach,
     };
     feed::start(parts, memory, &app.lifecycle);
     Ok(hub)

@@ -1,23 +1,23 @@
 //! What all filters share: the rows they are told, who they are, and how far they are.
 //!
 //! The feed puts news in and goes on; a filter that does not keep up is cut off. The lock is held for as long as it
-//! takes to hand out pointers, and once in many changes for as long as it takes to write a snapshot.
+//! takes to hand out pointers: snapshots are written elsewhere.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chassis::Clock;
+use chassis::{Clock, Lifecycle};
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use ledger::envelope::Epoch;
 use mandate::id::{AttachmentName, ZoneId};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status};
 
 use super::hello::{Hello, VmId, refusal};
 use super::outgoing::Item;
 use super::rows::Rows;
-use super::told::{self, Prepared, Said};
+use super::told::{self, Job, Prepared, Said, Written};
 use super::vm::{Joined, Vm};
 use crate::config::{self, Attachments};
 use crate::feed::age::Freshness;
@@ -61,6 +61,19 @@ pub(super) struct Lost {
     pub through: u64,
 }
 
+/// Snapshots to be written, for [`write_snapshots`].
+#[derive(Debug)]
+pub struct Jobs(mpsc::UnboundedReceiver<Job>);
+
+/// What a hub gives to others.
+#[derive(Debug)]
+pub struct Ends {
+    /// How far all filters are; nothing while there never was one.
+    pub reach: watch::Receiver<Option<Ack>>,
+    /// Snapshots to be written.
+    pub jobs: Jobs,
+}
+
 /// All filters.
 #[derive(Debug)]
 pub struct Hub {
@@ -69,6 +82,7 @@ pub struct Hub {
     clock: Clock,
     metrics: FilterMetrics,
     reach: watch::Sender<Option<Ack>>,
+    jobs: mpsc::UnboundedSender<Job>,
     state: Mutex<State>,
 }
 
@@ -78,18 +92,20 @@ struct State {
     stand: Stand,
     vms: HashMap<VmId, Vm>,
     prepared: HashMap<AttachmentName, Prepared>,
-    lines: u64,
+    /// Of streams and of snapshots.
+    numbers: u64,
 }
 
 impl Hub {
-    /// Knows nothing and nobody. The receiver says how far all filters are, while there is one.
+    /// Knows nothing and nobody.
     pub fn new(
         attachments: Attachments,
         limits: config::Filter,
         clock: Clock,
         metrics: FilterMetrics,
-    ) -> (Self, watch::Receiver<Option<Ack>>) {
-        let (reach, receiver) = watch::channel(None);
+    ) -> (Self, Ends) {
+        let (reach, positions) = watch::channel(None);
+        let (jobs, receiver) = mpsc::unbounded_channel();
         let stand = Stand {
             phase: Phase::Empty,
             position: None,
@@ -102,15 +118,20 @@ impl Hub {
             clock,
             metrics,
             reach,
+            jobs,
             state: Mutex::new(State {
                 rows: Rows::default(),
                 stand,
                 vms: HashMap::new(),
                 prepared: HashMap::new(),
-                lines: 0,
+                numbers: 0,
             }),
         };
-        (hub, receiver)
+        let ends = Ends {
+            reach: positions,
+            jobs: Jobs(receiver),
+        };
+        (hub, ends)
     }
 
     /// The attachments.
@@ -154,8 +175,25 @@ impl Hub {
         {
             state.tell(&self.attachments, &said, position, &self.metrics);
         }
-        state.serve(&self.attachments, &self.metrics);
+        self.serve(&mut state);
         self.measure(&state, now);
+    }
+
+    /// Sends a snapshot to all who wait for one, if there is one to send.
+    fn serve(&self, state: &mut State) {
+        for job in state.serve(&self.attachments, &self.metrics) {
+            // Without a writer the process is ending.
+            let _ending = self.jobs.send(job);
+        }
+    }
+
+    /// A snapshot is written.
+    fn written(&self, written: Written) {
+        let mut state = self.state();
+        if let Some(prepared) = state.prepared.get_mut(&written.attachment) {
+            prepared.take(written);
+        }
+        self.serve(&mut state);
     }
 
     /// Forgets dead ids whose time is over.
@@ -179,14 +217,13 @@ impl Hub {
             ));
         }
         state.make_room(self.limits.max_vms.saturating_mul(REMEMBERED));
-        state.lines = state.lines.wrapping_add(1);
-        let number = state.lines;
+        let number = state.number();
         let vm = state
             .vms
             .entry(hello.vm)
             .or_insert_with(|| Vm::new(hello, now));
         let joined = vm.open(hello, number, now);
-        state.serve(&self.attachments, &self.metrics);
+        self.serve(&mut state);
         self.measure(&state, now);
         Ok(joined)
     }
@@ -200,12 +237,14 @@ impl Hub {
             return;
         };
         vm.heard = now;
+        let served = vm.line.as_ref().is_some_and(|line| line.served);
         let attachment = vm.attachment.clone();
         let bounds = state.rows.bounds(self.zones(&attachment));
         let bound = bounds.min().unwrap_or(DEFAULT_BOUND);
         let age = match stand.phase {
-            Phase::Held => self.age(&stand, now),
-            Phase::Empty | Phase::Resync => NO_AGE,
+            // Only of what it has been sent.
+            Phase::Held if served => self.age(&stand, now),
+            Phase::Held | Phase::Empty | Phase::Resync => NO_AGE,
         };
         let pong = Item::One(told::pong(t_ns, age, stand.position, bound));
         state.send(id, pong, &self.metrics);
@@ -324,16 +363,21 @@ impl Hub {
         }
         self.metrics.vms.set(connected);
         self.metrics.ready.set(ready);
-        let ack = stand.position.zip(least).map(|(held, pos)| Ack {
-            position: Position {
-                epoch: held.epoch,
-                pos,
-            },
-            bound: stand.bound,
-        });
-        self.reach.send_if_modified(|held| {
-            let changed = *held != ack;
-            *held = ack;
+        self.reach.send_if_modified(|before| {
+            // Where there never was a filter there is nobody to speak for; where there is none any more nobody is
+            // behind.
+            let ack = stand
+                .position
+                .filter(|_| least.is_some() || before.is_some())
+                .map(|held| Ack {
+                    position: Position {
+                        epoch: held.epoch,
+                        pos: least.unwrap_or(held.pos),
+                    },
+                    bound: stand.bound,
+                });
+            let changed = *before != ack;
+            *before = ack;
             changed
         });
     }
@@ -394,34 +438,47 @@ impl State {
         }
     }
 
-    /// Sends a snapshot to all who wait for one, if there is one to send.
-    fn serve(&mut self, attachments: &Attachments, metrics: &FilterMetrics) {
+    /// Sends a snapshot to all who wait for one, if there is one to send; what has to be written first.
+    fn serve(&mut self, attachments: &Attachments, metrics: &FilterMetrics) -> Vec<Job> {
         let (Phase::Held, Some(position)) = (self.stand.phase, self.stand.position) else {
-            return;
+            return Vec::new();
         };
+        let mut jobs = Vec::new();
         for vm in self.vms.values_mut() {
             let Some(line) = vm.line.as_mut().filter(|line| !line.served) else {
                 continue;
             };
-            line.served = true;
-            let zones = attachments
-                .get(&vm.attachment)
-                .map_or(&[][..], Vec::as_slice);
-            let prepared = self
-                .prepared
-                .entry(vm.attachment.clone())
-                .or_insert_with(|| {
-                    let rows = self.rows.of(&vm.attachment, zones);
-                    Prepared::new(rows, position)
+            let name = &vm.attachment;
+            let Some(prepared) = self.prepared.get(name) else {
+                self.numbers = self.numbers.wrapping_add(1);
+                let number = self.numbers;
+                self.prepared.insert(name.clone(), Prepared::begun(number));
+                let zones = attachments.get(name).map_or(&[][..], Vec::as_slice);
+                jobs.push(Job {
+                    number,
+                    attachment: name.clone(),
+                    position,
+                    rows: self.rows.hold(zones),
                 });
-            metrics.snapshot_bytes.inc_by(prepared.bytes());
-            for item in prepared.items() {
+                continue;
+            };
+            let Some((items, size)) = prepared.items() else {
+                continue;
+            };
+            line.served = true;
+            metrics.snapshot_bytes.inc_by(size);
+            for item in items {
                 if !vm.send(item) {
                     metrics.slow.inc();
-                    break;
                 }
             }
         }
+        jobs
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers = self.numbers.wrapping_add(1);
+        self.numbers
     }
 
     /// What was sent before continues nothing any more.
@@ -440,6 +497,21 @@ impl State {
                 return;
             };
             self.vms.remove(&oldest);
+        }
+    }
+}
+
+/// Writes snapshots, one after the other, until the soft token.
+pub async fn write_snapshots(hub: Arc<Hub>, mut jobs: Jobs, lifecycle: Lifecycle) {
+    loop {
+        let job = tokio::select! {
+            () = lifecycle.soft().cancelled() => return,
+            job = jobs.0.recv() => job,
+        };
+        let Some(job) = job else { return };
+        // A writer that panicked has written nothing; who waits for it starts anew when it hears of it as silence.
+        if let Ok(written) = tokio::task::spawn_blocking(move || job.write()).await {
+            hub.written(written);
         }
     }
 }

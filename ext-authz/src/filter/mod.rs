@@ -17,7 +17,7 @@ mod told;
 mod vm;
 
 pub use hello::{Hello, VmId};
-pub use hub::{Hub, Stand};
+pub use hub::{Ends, Hub, Jobs, Stand, write_snapshots};
 pub use report::{Ground, Report};
 pub use serve::FilterServer;
 pub use session::{Sessions, watch};

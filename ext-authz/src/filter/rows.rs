@@ -1,5 +1,6 @@
 //! What filters are told, as it came: never policy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -20,7 +21,7 @@ enum Place {
     State(StateAnchor),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct ZoneRows {
     rows: HashMap<Place, (u64, AuthorityChange)>,
     dead: HashMap<DeadId, Dead>,
@@ -30,7 +31,13 @@ struct ZoneRows {
 /// The rows of all zones that we decide about.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    zones: HashMap<ZoneId, ZoneRows>,
+    zones: HashMap<ZoneId, Arc<ZoneRows>>,
+}
+
+/// The rows of some zones as they were at a moment. What changes afterwards leaves them alone.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    zones: Vec<(ZoneId, Arc<ZoneRows>)>,
 }
 
 /// A binding left an attachment: what those who enforce that one are told.
@@ -43,7 +50,7 @@ pub(super) struct Left {
 impl Rows {
     /// Applies a change by the rules of every reader: rows by version, what is dead as a union.
     pub(super) fn apply(&mut self, change: &AuthorityChange) -> Option<Left> {
-        let zone = self.zones.entry(change.zone()).or_default();
+        let zone = Arc::make_mut(self.zones.entry(change.zone()).or_default());
         match change {
             AuthorityChange::Dead(dead) => zone.kill(dead),
             AuthorityChange::CutOff(cut_off) => zone.cut_off(&cut_off.anchor, cut_off.not_before_s),
@@ -69,7 +76,7 @@ impl Rows {
             next.apply(change);
         }
         for (zone, held) in &self.zones {
-            let zone = next.zones.entry(*zone).or_default();
+            let zone = Arc::make_mut(next.zones.entry(*zone).or_default());
             held.dead.values().for_each(|dead| zone.kill(dead));
             for (anchor, not_before) in &held.cut_offs {
                 zone.cut_off(anchor, *not_before);
@@ -81,30 +88,20 @@ impl Rows {
     /// Forgets dead ids whose time is over.
     pub(super) fn sweep(&mut self, now: Timestamp) {
         for zone in self.zones.values_mut() {
-            zone.dead.retain(|_, dead| dead.until > now);
+            if zone.dead.values().any(|dead| dead.until <= now) {
+                Arc::make_mut(zone).dead.retain(|_, dead| dead.until > now);
+            }
         }
     }
 
-    /// Everything that an attachment is told.
-    pub(super) fn of(&self, attachment: &AttachmentName, zones: &[ZoneId]) -> Vec<pb::Change> {
-        let mut changes = Vec::new();
-        for (zone, held) in zones
+    /// The rows of zones, as they are now.
+    pub(super) fn hold(&self, zones: &[ZoneId]) -> Held {
+        let held = zones
             .iter()
-            .filter_map(|zone| self.zones.get_key_value(zone))
-        {
-            let rows = held.rows.values().map(|(_, change)| change);
-            let told = rows.filter(|change| concerns(change, attachment, zones));
-            changes.extend(told.cloned().map(pb::Change::from));
-            let dead = held.dead.values().cloned().map(AuthorityChange::Dead);
-            changes.extend(dead.map(pb::Change::from));
-            let cut_offs = held.cut_offs.iter().map(|(anchor, not_before_s)| CutOff {
-                zone: *zone,
-                anchor: anchor.clone(),
-                not_before_s: *not_before_s,
-            });
-            changes.extend(cut_offs.map(AuthorityChange::CutOff).map(pb::Change::from));
+            .filter_map(|zone| Some((*zone, Arc::clone(self.zones.get(zone)?))));
+        Held {
+            zones: held.collect(),
         }
-        changes
     }
 
     /// The bounds of zones, as far as they are known.
@@ -120,6 +117,29 @@ impl Rows {
             )) => Some(zone.freshness_bound),
             _ => None,
         })
+    }
+}
+
+impl Held {
+    /// Everything that an attachment is told.
+    pub(super) fn told<'a>(
+        &'a self,
+        attachment: &'a AttachmentName,
+    ) -> impl Iterator<Item = pb::Change> + 'a {
+        let changes = self.zones.iter().flat_map(move |(zone, held)| {
+            let rows = held.rows.values().map(|(_, change)| change);
+            let rows = rows.filter(move |change| concerns(change, attachment, &[*zone]));
+            let dead = held.dead.values().cloned().map(AuthorityChange::Dead);
+            let cut_offs = held.cut_offs.iter().map(|(anchor, not_before_s)| {
+                AuthorityChange::CutOff(CutOff {
+                    zone: *zone,
+                    anchor: anchor.clone(),
+                    not_before_s: *not_before_s,
+                })
+            });
+            rows.cloned().chain(dead).chain(cut_offs)
+        });
+        changes.map(pb::Change::from)
     }
 }
 

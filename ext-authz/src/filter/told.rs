@@ -11,14 +11,15 @@ use wire::pb::caracal::authority::v1::Change;
 use wire::pb::caracal::filter::v1 as pb;
 
 use super::outgoing::Item;
-use super::rows::{Left, concerns};
+use super::rows::{Held, Left, concerns};
 use crate::feed::tracker::Position;
 
 /// A message is closed at about this many bytes of changes.
 const PART: usize = 256 * 1024;
 
-/// Messages that may follow a snapshot before another is written.
-const MOST_SINCE: usize = 512;
+/// Messages that may follow a snapshot, and their bytes, before another is written.
+const MOST_SINCE: usize = 4_096;
+const MOST_SINCE_BYTES: usize = 8 * 1024 * 1024;
 
 /// What memory took in at once.
 #[derive(Debug, Default)]
@@ -76,47 +77,95 @@ impl Said {
     }
 }
 
-/// A snapshot of one attachment, and what came after it.
+/// A snapshot of one attachment, written or being written, and what came after it.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    parts: Arc<[Bytes]>,
+    number: u64,
+    parts: Option<Arc<[Bytes]>>,
     since: Vec<Bytes>,
+    size: usize,
 }
 
 impl Prepared {
-    pub(super) fn new(rows: Vec<Change>, position: Position) -> Self {
+    pub(super) fn begun(number: u64) -> Self {
+        Self {
+            number,
+            parts: None,
+            since: Vec::new(),
+            size: 0,
+        }
+    }
+
+    /// Takes what was written, if it was written for this one.
+    pub(super) fn take(&mut self, written: Written) {
+        if written.number == self.number {
+            self.parts = Some(written.parts);
+        }
+    }
+
+    /// Adds what came after it; false when that is so much that another should be written.
+    pub(super) fn extend(&mut self, messages: &[Bytes]) -> bool {
+        self.since.extend_from_slice(messages);
+        self.size = self.size.saturating_add(bytes(messages));
+        self.since.len() <= MOST_SINCE && self.size <= MOST_SINCE_BYTES
+    }
+
+    /// All of it, once it is written, and its size.
+    pub(super) fn items(&self) -> Option<([Item; 2], u64)> {
+        let parts = self.parts.as_ref()?;
+        let size = bytes(parts).saturating_add(self.size);
+        let items = [
+            Item::Parts(Arc::clone(parts)),
+            Item::Parts(self.since.clone().into()),
+        ];
+        Some((items, u64::try_from(size).unwrap_or(u64::MAX)))
+    }
+}
+
+fn bytes(messages: &[Bytes]) -> usize {
+    messages
+        .iter()
+        .map(Bytes::len)
+        .fold(0, usize::saturating_add)
+}
+
+/// A snapshot to be written.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) number: u64,
+    pub(super) attachment: AttachmentName,
+    pub(super) position: Position,
+    pub(super) rows: Held,
+}
+
+/// A snapshot that is written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) attachment: AttachmentName,
+    number: u64,
+    parts: Arc<[Bytes]>,
+}
+
+impl Job {
+    /// Writes it. Takes long where much is revoked, so nobody waits for it but those who are sent it.
+    pub(super) fn write(self) -> Written {
         let mut parts = Vec::new();
         let mut changes = Vec::new();
         let mut size = 0_usize;
-        for change in rows {
+        for change in self.rows.told(&self.attachment) {
             if size >= PART {
-                parts.push(part(position, false, std::mem::take(&mut changes)));
+                parts.push(part(self.position, false, std::mem::take(&mut changes)));
                 size = 0;
             }
             size = size.saturating_add(change.encoded_len());
             changes.push(change);
         }
-        parts.push(part(position, true, changes));
-        Self {
+        parts.push(part(self.position, true, changes));
+        Written {
+            attachment: self.attachment,
+            number: self.number,
             parts: parts.into(),
-            since: Vec::new(),
         }
-    }
-
-    /// Adds what came after it; false when that is too much.
-    pub(super) fn extend(&mut self, messages: &[Bytes]) -> bool {
-        self.since.extend_from_slice(messages);
-        self.since.len() <= MOST_SINCE
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        let parts = self.parts.iter().map(Bytes::len);
-        u64::try_from(parts.fold(0, usize::saturating_add)).unwrap_or(u64::MAX)
-    }
-
-    pub(super) fn items(&self) -> impl Iterator<Item = Item> {
-        let since = self.since.iter().cloned().map(Item::One);
-        std::iter::once(Item::Parts(Arc::clone(&self.parts))).chain(since)
     }
 }
 

@@ -10,7 +10,7 @@ use chassis::{Clock, Lifecycle};
 use ext_authz::decide::View;
 use ext_authz::feed::core::Core;
 use ext_authz::feed::source::Ack;
-use ext_authz::filter::{FilterServer, Hub, Sessions, Stand};
+use ext_authz::filter::{FilterServer, Hub, Sessions, Stand, write_snapshots};
 use ext_authz::metrics::FilterMetrics;
 use ext_authz::{Attachments, config};
 use ledger::envelope::SignedEnvelope;
@@ -64,8 +64,10 @@ impl Bench {
             max_report_bytes: 64 * 1024,
             lost_after: Duration::from_mins(1),
         };
-        let (hub, reach) = Hub::new(attachments(), limits, clock.clone(), metrics.clone());
+        let (hub, ends) = Hub::new(attachments(), limits, clock.clone(), metrics.clone());
         let hub = Arc::new(hub);
+        let writing = write_snapshots(Arc::clone(&hub), ends.jobs, lifecycle.clone());
+        lifecycle.spawn("filter_snapshots", writing);
         let sessions = Sessions {
             hub: Arc::clone(&hub),
             desk: Arc::clone(&service.desk),
@@ -90,7 +92,7 @@ impl Bench {
             sessions,
             service,
             metrics,
-            reach,
+            reach: ends.reach,
             lifecycle,
             client: FilterClient::new(channel.connect_lazy()),
         }
