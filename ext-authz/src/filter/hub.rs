@@ -314,9 +314,7 @@ impl Hub {
         }
         vm.line = None;
         vm.gone.get_or_insert(now);
-        if orderly && vm.made <= vm.through {
-            state.vms.remove(&id);
-        }
+        vm.over = orderly && vm.made <= vm.through;
         self.measure(&state, now);
     }
 
@@ -327,8 +325,8 @@ impl Hub {
         let mut lost = Vec::new();
         for (id, vm) in &mut state.vms {
             let over = |gone: Duration| now.saturating_sub(gone) > self.limits.lost_after;
-            if !vm.lost && vm.line.is_none() && vm.gone.is_some_and(over) {
-                vm.lost = true;
+            if !vm.over && vm.line.is_none() && vm.gone.is_some_and(over) {
+                vm.over = true;
                 lost.push(Lost {
                     vm: *id,
                     attachment: vm.attachment.clone(),

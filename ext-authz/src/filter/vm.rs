@@ -54,7 +54,8 @@ pub(super) struct Vm {
     pub(super) heard: Duration,
     /// When its stream ended.
     pub(super) gone: Option<Duration>,
-    pub(super) lost: bool,
+    /// Nobody waits for it to come back: it ended in order, or it was told of as lost.
+    pub(super) over: bool,
     pub(super) acked: Option<Position>,
     /// The highest report it has made.
     pub(super) made: u64,
@@ -74,7 +75,7 @@ impl Vm {
             line: None,
             heard: now,
             gone: None,
-            lost: false,
+            over: false,
             acked: None,
             made: hello.through_seq,
             through: hello.through_seq,
@@ -95,7 +96,7 @@ impl Vm {
         self.attachment = hello.attachment.clone();
         self.heard = now;
         self.gone = None;
-        self.lost = false;
+        self.over = false;
         // It starts without memory; until it has one it decides nothing.
         self.acked = None;
         self.line = Some(Line {
@@ -139,9 +140,9 @@ impl Vm {
         }
     }
 
-    /// Whether it has refused by itself for at least a second.
+    /// Whether it decides nothing: it is over, or has refused by itself for a second.
     pub(super) fn silent(&self, bound: Duration, now: Duration) -> bool {
         let since = now.saturating_sub(self.heard);
-        since > bound.saturating_add(Duration::from_secs(1))
+        self.over || since > bound.saturating_add(Duration::from_secs(1))
     }
 }

@@ -37,7 +37,7 @@ pub struct Bench {
     pub metrics: FilterMetrics,
     pub reach: watch::Receiver<Option<Ack>>,
     pub lifecycle: Lifecycle,
-    client: FilterClient<Channel>,
+    channel: Channel,
 }
 
 impl Bench {
@@ -94,7 +94,7 @@ impl Bench {
             metrics,
             reach: ends.reach,
             lifecycle,
-            client: FilterClient::new(channel.connect_lazy()),
+            channel: channel.connect_lazy(),
         }
     }
 
@@ -123,14 +123,7 @@ impl Bench {
 
     /// Opens a stream and says `hello`.
     pub async fn say(&self, hello: pb::Hello) -> Result<Line, Status> {
-        let (up, messages) = mpsc::channel(16);
-        up.send(message(pb::up::What::Hello(hello))).await.unwrap();
-        let mut client = self.client.clone();
-        let down = client.session(ReceiverStream::new(messages)).await?;
-        Ok(Line {
-            up: Some(up),
-            down: down.into_inner(),
-        })
+        say(self.channel.clone(), hello).await
     }
 
     pub async fn join(&self, vm: u8) -> Line {
@@ -184,6 +177,19 @@ pub fn attachments() -> Attachments {
         (name("both"), vec![zone(1), zone(2)]),
     ]
     .into()
+}
+
+/// Opens a stream and says `hello`.
+pub async fn say(channel: Channel, hello: pb::Hello) -> Result<Line, Status> {
+    let (up, messages) = mpsc::channel(16);
+    up.send(message(pb::up::What::Hello(hello))).await.unwrap();
+    let down = FilterClient::new(channel)
+        .session(ReceiverStream::new(messages))
+        .await?;
+    Ok(Line {
+        up: Some(up),
+        down: down.into_inner(),
+    })
 }
 
 /// A stream, as a filter holds it.
