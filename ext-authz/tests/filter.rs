@@ -107,13 +107,14 @@ async fn serves_no_more_than_it_may_and_each_vm_on_one_stream() {
     let bench = Bench::loaded().await;
     let mut open = Vec::new();
     for vm in 0..MOST_VMS {
-        open.push(bench.join(u8::try_from(vm).unwrap()).await);
+        let mut line = bench.join(u8::try_from(vm).unwrap()).await;
+        assert_eq!(line.snapshot().await.pos, 10);
+        open.push(line);
     }
     let status = bench.say(hello(77)).await.err().unwrap();
     assert_eq!(word(&status), (Code::ResourceExhausted, "too_many_vms"));
     // The same VM again takes the place of its own stream.
     let mut again = bench.join(0).await;
-    assert_eq!(open[0].snapshot().await.pos, 10);
     assert_eq!(open[0].next().await.unwrap_err().code(), Code::Aborted);
     assert_eq!(again.snapshot().await.pos, 10);
 }
@@ -302,6 +303,8 @@ async fn another_history_is_no_age_until_its_snapshot_is_sent_and_the_dead_stay_
     assert_eq!((pong.age_ms, pong.epoch.as_slice()), (NO_AGE, &[1; 16][..]));
     // Who comes now is not told the old one either.
     let mut other = bench.join(2).await;
+    let unserved = other.ping(1).await;
+    assert_eq!((unserved.age_ms, unserved.epoch.len()), (NO_AGE, 0));
     let changes = bench.world.changes();
     bench.load(3, &changes);
     for line in [&mut line, &mut other] {

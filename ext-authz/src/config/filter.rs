@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct RawFilter {
     /// Filters served at once: each proxy has one for each of its workers, and one more.
     pub max_vms: usize,
-    /// A filter's message larger than this ends its stream.
+    /// A filter's message larger than this ends its stream; filters make none larger than 192 KiB.
     pub max_report_bytes: usize,
     /// A filter that went away for longer than this is lost, with what it had not reported.
     pub lost_after: Period,
@@ -21,7 +21,7 @@ impl Default for RawFilter {
     fn default() -> Self {
         Self {
             max_vms: 1_024,
-            max_report_bytes: 256 * 1024,
+            max_report_bytes: 1024 * 1024,
             lost_after: Period::from_secs(60),
         }
     }
@@ -42,9 +42,9 @@ impl RawFilter {
     pub(super) fn resolve(self, checks: &mut Checks<'_>) -> Filter {
         checks.ensure(self.max_vms > 0, "filter.max_vms", "must be at least 1");
         checks.ensure(
-            (4_096..=4 * 1024 * 1024).contains(&self.max_report_bytes),
+            (256 * 1024..=4 * 1024 * 1024).contains(&self.max_report_bytes),
             "filter.max_report_bytes",
-            "must be between 4096 and 4194304",
+            "must be between 262144 and 4194304",
         );
         let lost_after = self.lost_after.get();
         checks.ensure(

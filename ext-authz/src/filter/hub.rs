@@ -237,7 +237,9 @@ impl Hub {
             return;
         };
         vm.heard = now;
-        let served = vm.line.as_ref().is_some_and(|line| line.served);
+        let line = vm.line.as_ref();
+        let served = line.is_some_and(|line| line.served);
+        let at = line.and_then(|line| line.at);
         let attachment = vm.attachment.clone();
         let bounds = state.rows.bounds(self.zones(&attachment));
         let bound = bounds.min().unwrap_or(DEFAULT_BOUND);
@@ -246,7 +248,7 @@ impl Hub {
             Phase::Held if served => self.age(&stand, now),
             Phase::Held | Phase::Empty | Phase::Resync => NO_AGE,
         };
-        let pong = Item::One(told::pong(t_ns, age, stand.position, bound));
+        let pong = Item::One(told::pong(t_ns, age, at, bound));
         state.send(id, pong, &self.metrics);
         self.measure(&state, now);
     }
@@ -423,9 +425,10 @@ impl State {
                 self.prepared.remove(name);
             }
             for vm in self.vms.values_mut().filter(|vm| vm.attachment == *name) {
-                if vm.line.as_ref().is_none_or(|line| !line.served) {
+                let Some(line) = vm.line.as_mut().filter(|line| line.served) else {
                     continue;
-                }
+                };
+                line.at = Some(position);
                 let sent = messages
                     .iter()
                     .all(|message| vm.send(Item::One(message.clone())));
@@ -464,6 +467,7 @@ impl State {
                 continue;
             };
             line.served = true;
+            line.at = Some(position);
             metrics.snapshot_bytes.inc_by(size);
             for item in items {
                 if !vm.send(item) {

@@ -260,6 +260,13 @@ async fn file(
     filed: Arc<Mutex<Filed>>,
 ) -> Option<u64> {
     let mut filed = filed.lock().await;
+    // Another process may have acknowledged some meanwhile.
+    if hello.through_seq > filed.through {
+        *filed = Filed {
+            through: hello.through_seq,
+            events: 0,
+        };
+    }
     if report.seq <= filed.through {
         return Some(filed.through);
     }

@@ -34,6 +34,8 @@ pub(super) struct Line {
     over: CancellationToken,
     /// Whether it has been sent the snapshot that its changes continue.
     pub(super) served: bool,
+    /// What it was last sent brings it here.
+    pub(super) at: Option<Position>,
 }
 
 /// The session's ends of a line.
@@ -94,6 +96,8 @@ impl Vm {
         let (end, ending) = oneshot::channel();
         let over = CancellationToken::new();
         self.attachment = hello.attachment.clone();
+        self.through = self.through.max(hello.through_seq);
+        self.made = self.made.max(hello.through_seq);
         self.heard = now;
         self.gone = None;
         self.over = false;
@@ -105,6 +109,7 @@ impl Vm {
             end,
             over: over.clone(),
             served: false,
+            at: None,
         });
         Joined {
             number,
