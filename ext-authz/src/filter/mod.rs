@@ -6,6 +6,8 @@
 //!
 //! Nobody waits for a filter: who does not read is cut off and starts anew.
 
+mod audience;
+mod filing;
 mod hello;
 mod hub;
 mod outgoing;
@@ -16,8 +18,10 @@ mod session;
 mod told;
 mod vm;
 
+pub use audience::Stand;
+pub use filing::watch;
 pub use hello::{Hello, VmId};
-pub use hub::{Ends, Hub, Jobs, Stand, write_snapshots};
+pub use hub::{Ends, Hub, Jobs, write_snapshots};
 pub use report::{Ground, Report};
 pub use serve::FilterServer;
-pub use session::{Sessions, watch};
+pub use session::Sessions;

@@ -7,16 +7,14 @@ use std::time::Duration;
 use chassis::{Clock, Lifecycle};
 use futures::future::{BoxFuture, FutureExt as _};
 use ledger::envelope::Epoch;
-use ledger::event::{Event, EventKind};
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status, Streaming};
 use wire::pb::caracal::filter::v1 as pb;
 
-use super::hello::{Hello, VmId, refusal};
-use super::hub::{Hub, Lost};
+use super::filing::file;
+use super::hello::{Hello, refusal};
+use super::hub::Hub;
 use super::outgoing::Outgoing;
-use super::report::{Ground, Report};
 use super::vm::{Filed, Joined};
 use crate::evidence::Desk;
 use crate::feed::run::Shared;
@@ -26,12 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reports of one stream that may wait for the journal.
 const MOST_REPORTS: usize = 8;
-
-/// The pause before the journal is tried again.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// How often it is looked who is gone.
-const WATCH: Duration = Duration::from_secs(1);
 
 /// Serves filters.
 #[derive(Clone, Debug)]
@@ -60,8 +52,9 @@ impl Sessions {
         let first = tokio::time::timeout(PATIENCE, up.message())
             .await
             .map_err(|_| refusal(Code::DeadlineExceeded, "hello_expected", "nothing was said"))??;
-        let hello = Hello::read(first, self.hub.attachments());
-        let hello = hello.inspect_err(|status| {
+        let joined = Hello::read(first, self.hub.attachments())
+            .and_then(|hello| self.hub.join(&hello).map(|joined| (hello, joined)));
+        let (hello, joined) = joined.inspect_err(|status| {
             self.hub.metrics().refused.inc();
             tracing::warn!(error = status.message(), "a filter is not served");
         })?;
@@ -70,7 +63,7 @@ impl Sessions {
             outgoing,
             over,
             filed,
-        } = self.hub.join(&hello)?;
+        } = joined;
         tracing::info!(vm = %hello.vm, attachment = %hello.attachment, "a filter is served");
         let session = Session {
             serving: self.clone(),
@@ -93,7 +86,7 @@ struct Session {
     serving: Sessions,
     hello: Hello,
     line: u64,
-    filed: Arc<Mutex<Filed>>,
+    filed: Filed,
     waiting: VecDeque<pb::Refusals>,
 }
 
@@ -231,136 +224,6 @@ impl Sessions {
     async fn stopping(&self) {
         self.lifecycle.soft().cancelled().await;
         tokio::time::sleep(self.lame_duck).await;
-    }
-
-    /// Writes an event down, as often as it takes; false when the process is ending.
-    async fn append(&self, event: Event) -> bool {
-        loop {
-            match self.desk.append(event.clone()).await {
-                Ok(()) => return true,
-                Err(error) => {
-                    let error = error.to_string();
-                    tracing::warn!(error, "a filter's report has to wait");
-                }
-            }
-            tokio::select! {
-                () = self.lifecycle.soft().cancelled() => return false,
-                () = tokio::time::sleep(PAUSE) => {}
-            }
-        }
-    }
-}
-
-/// Brings a report into the journal, once. The number through which all are there, or none when the process is
-/// ending.
-async fn file(
-    serving: Sessions,
-    hello: Hello,
-    report: pb::Refusals,
-    filed: Arc<Mutex<Filed>>,
-) -> Option<u64> {
-    let mut filed = filed.lock().await;
-    // Another process may have acknowledged some meanwhile.
-    if hello.through_seq > filed.through {
-        *filed = Filed {
-            through: hello.through_seq,
-            events: 0,
-        };
-    }
-    if report.seq <= filed.through {
-        return Some(filed.through);
-    }
-    let expected = filed.through.saturating_add(1);
-    if report.seq > expected {
-        // Whatever began is not the one that comes now.
-        filed.events = 0;
-        if !serving.gap(&hello, expected, report.seq).await {
-            return None;
-        }
-        filed.through = report.seq.saturating_sub(1);
-    }
-    let read = serving.read(&hello, &report);
-    for event in read.events.into_iter().skip(filed.events) {
-        if !serving.append(event).await {
-            return None;
-        }
-        filed.events = filed.events.saturating_add(1);
-    }
-    filed.events = 0;
-    filed.through = report.seq;
-    Some(filed.through)
-}
-
-impl Sessions {
-    fn read(&self, hello: &Hello, report: &pb::Refusals) -> Report {
-        let view = self.memory.load();
-        let ground = Ground {
-            vm: hello.vm,
-            attachment: &hello.attachment,
-            zones: self.hub.zones(&hello.attachment),
-            view: &view,
-            now: self.clock.now(),
-        };
-        let read = Report::read(report, &ground);
-        for why in &read.refused {
-            self.hub.metrics().items_refused.inc();
-            tracing::warn!(vm = %hello.vm, seq = report.seq, why, "a filter's report was not understood");
-        }
-        read
-    }
-
-    /// Puts on record which filters went away and did not come back.
-    pub async fn report_lost(&self) {
-        for lost in self.hub.lost() {
-            let Lost {
-                vm,
-                attachment,
-                made,
-                through,
-            } = lost;
-            let detail = format!("gone; it made at least {made} reports, {through} arrived");
-            self.missing(vm, &attachment, &detail).await;
-        }
-    }
-
-    /// Reports that never came.
-    async fn gap(&self, hello: &Hello, expected: u64, came: u64) -> bool {
-        let detail = format!("report {came} came where {expected} was expected");
-        self.missing(hello.vm, &hello.attachment, &detail).await
-    }
-
-    /// Puts on record that what a filter refused may be missing.
-    async fn missing(
-        &self,
-        vm: VmId,
-        attachment: &mandate::id::AttachmentName,
-        detail: &str,
-    ) -> bool {
-        self.hub.metrics().lost.inc();
-        tracing::warn!(%vm, %attachment, detail, "refusals of a filter may be missing");
-        let at_ns = i64::try_from(self.clock.now().as_nanosecond()).unwrap_or(i64::MAX);
-        for zone in self.hub.zones(attachment) {
-            let mut event = Event::new(EventKind::Refusals, at_ns);
-            event.zone = Some(*zone);
-            event.code = Some("vm_lost".to_owned());
-            event.actor = Some(format!("filter/{vm}"));
-            event.detail = Some(detail.to_owned());
-            if !self.append(event).await {
-                return false;
-            }
-        }
-        true
-    }
-}
-
-/// Puts on record which filters went away and did not come back.
-pub async fn watch(sessions: Sessions) {
-    while !sessions.lifecycle.soft().is_cancelled() {
-        tokio::select! {
-            () = sessions.lifecycle.soft().cancelled() => return,
-            () = tokio::time::sleep(WATCH) => {}
-        }
-        sessions.report_lost().await;
     }
 }
 

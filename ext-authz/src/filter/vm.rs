@@ -15,15 +15,9 @@ use crate::feed::tracker::Position;
 /// Messages that may wait for a reader.
 const QUEUE: usize = 1_024;
 
-/// How far a VM's reports are in the journal. Held while one is being written, so that another stream of
+/// Up to which number a VM's reports are in the journal. Held while one is being written, so that another stream of
 /// the same VM that brings it again waits and then finds it there.
-#[derive(Debug, Default)]
-pub(super) struct Filed {
-    /// All up to here.
-    pub(super) through: u64,
-    /// Events of the next one.
-    pub(super) events: usize,
-}
+pub(super) type Filed = Arc<Mutex<u64>>;
 
 /// Its open stream.
 #[derive(Debug)]
@@ -44,7 +38,7 @@ pub(super) struct Joined {
     pub(super) number: u64,
     pub(super) outgoing: Outgoing,
     pub(super) over: CancellationToken,
-    pub(super) filed: Arc<Mutex<Filed>>,
+    pub(super) filed: Filed,
 }
 
 /// A filter.
@@ -63,15 +57,11 @@ pub(super) struct Vm {
     pub(super) made: u64,
     /// The highest report in the journal.
     pub(super) through: u64,
-    pub(super) filed: Arc<Mutex<Filed>>,
+    pub(super) filed: Filed,
 }
 
 impl Vm {
     pub(super) fn new(hello: &Hello, now: Duration) -> Self {
-        let filed = Filed {
-            through: hello.through_seq,
-            events: 0,
-        };
         Self {
             attachment: hello.attachment.clone(),
             line: None,
@@ -81,7 +71,7 @@ impl Vm {
             acked: None,
             made: hello.through_seq,
             through: hello.through_seq,
-            filed: Arc::new(Mutex::new(filed)),
+            filed: Arc::new(Mutex::new(hello.through_seq)),
         }
     }
 
