@@ -69,20 +69,21 @@ impl Report {
     pub fn read(report: &pb::Refusals, ground: &Ground<'_>) -> Self {
         let mut read = Self::default();
         let mut missed = 0_u64;
-        for count in &report.counts {
-            match ground.count(count) {
-                Ok(event) => read.events.push(event),
-                Err(why) => {
-                    missed = missed.saturating_add(count.count.clamp(1, MOST_COUNT));
-                    read.refused.push(why);
-                }
-            }
-        }
+        // First what may use the journal's reserve: strangers' refusals must not hold it up.
         for denied in &report.denied {
             match ground.denied(denied) {
                 Ok(event) => read.events.push(event),
                 Err(why) => {
                     missed = missed.saturating_add(1);
+                    read.refused.push(why);
+                }
+            }
+        }
+        for count in &report.counts {
+            match ground.count(count) {
+                Ok(event) => read.events.push(event),
+                Err(why) => {
+                    missed = missed.saturating_add(count.count.clamp(1, MOST_COUNT));
                     read.refused.push(why);
                 }
             }
