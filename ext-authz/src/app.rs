@@ -23,7 +23,8 @@ use crate::feed::core::Core;
 use crate::feed::memory::Memory;
 use crate::feed::run::{self as feed, Shared};
 use crate::feed::source::Source;
-use crate::metrics::{FeedMetrics, Metrics};
+use crate::filter::{FilterServer, Hub, Sessions, watch, write_snapshots};
+use crate::metrics::{FeedMetrics, FilterMetrics, Metrics};
 use crate::refusals::Refusals;
 
 /// Starts the service: its tasks run on the lifecycle.
@@ -41,7 +42,7 @@ pub async fn run(config: Config, app: App) -> Result<(), Failure> {
     .counted(&app.metrics)
     .spawn(&app.lifecycle);
     let memory: Shared = Arc::new(ArcSwap::from_pointee(View::empty()));
-    start_feed(&config, &app, redis, Arc::clone(&memory))?;
+    let hub = start_feed(&config, &app, redis, Arc::clone(&memory))?;
     let metrics = Metrics::new(&app.metrics);
     let refusals = Refusals::new(config.evidence.refusals_kinds);
     let (desk, withdrawals) = Desk::new(
@@ -64,6 +65,7 @@ pub async fn run(config: Config, app: App) -> Result<(), Failure> {
             app.lifecycle.clone(),
         ),
     );
+    let filters = start_filters(&config, &app, hub, Arc::clone(&desk), Arc::clone(&memory));
     let check = Check::new(Parts {
         decider: Decider::new(config.attachments),
         memory,
@@ -77,6 +79,7 @@ pub async fn run(config: Config, app: App) -> Result<(), Failure> {
     serve::serve(
         bound,
         check,
+        filters,
         &config.check,
         app.readiness.clone(),
         &app.lifecycle,
@@ -130,10 +133,24 @@ fn reader(dir: &Path, app: &App) -> Result<String, Failure> {
     Ok(format!("{}/{id}", app.service))
 }
 
-fn start_feed(config: &Config, app: &App, redis: Client, memory: Shared) -> Result<(), Failure> {
+fn start_feed(
+    config: &Config,
+    app: &App,
+    redis: Client,
+    memory: Shared,
+) -> Result<Arc<Hub>, Failure> {
     let zones = || config.attachments.values().flatten().copied();
     let evaluator = Evaluator::new().map_err(Failure::internal)?;
     let held = Memory::new(zones(), config.cache, evaluator);
+    let (hub, ends) = Hub::new(
+        config.attachments.clone(),
+        config.filter,
+        app.clock.clone(),
+        FilterMetrics::new(&app.metrics),
+    );
+    let hub = Arc::new(hub);
+    let writing = write_snapshots(Arc::clone(&hub), ends.jobs, app.lifecycle.clone());
+    app.lifecycle.spawn("filter_snapshots", writing);
     let parts = feed::Parts {
         core: Core::new(config.producers.clone(), held),
         source: Arc::new(Source::open(
@@ -148,9 +165,30 @@ fn start_feed(config: &Config, app: &App, redis: Client, memory: Shared) -> Resu
         rng: app.rng.clone(),
         dependency: app.readiness.need("authority"),
         metrics: FeedMetrics::new(&app.metrics),
+        hub: Arc::clone(&hub),
+        filters: ends.reach,
     };
     feed::start(parts, memory, &app.lifecycle);
-    Ok(())
+    Ok(hub)
+}
+
+fn start_filters(
+    config: &Config,
+    app: &App,
+    hub: Arc<Hub>,
+    desk: Arc<Desk>,
+    memory: Shared,
+) -> FilterServer {
+    let sessions = Sessions {
+        hub,
+        desk,
+        memory,
+        clock: app.clock.clone(),
+        lifecycle: app.lifecycle.clone(),
+        lame_duck: config.check.lame_duck,
+    };
+    app.lifecycle.spawn("filters", watch(sessions.clone()));
+    FilterServer::new(sessions, config.filter.max_report_bytes)
 }
 
 /// Writes down counted refusals at each window's end, and once more after the last answer.

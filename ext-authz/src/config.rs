@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::decide::Bounds;
 
 mod authority;
+mod filter;
 mod journal;
 
 pub use authority::{Authority, RawAuthority, RawProducer};
+pub use filter::{Filter, RawFilter};
 pub use journal::{Evidence, RawEvidence};
 
 /// The file as written.
@@ -30,6 +32,8 @@ pub struct RawConfig {
     pub drain: Drain,
     /// Where Envoy asks.
     pub check: RawCheck,
+    /// The filters inside Envoy.
+    pub filter: RawFilter,
     /// Health and metrics.
     pub ops: RawOps,
     /// Where memory comes from.
@@ -147,6 +151,8 @@ pub type Attachments = BTreeMap<AttachmentName, Vec<ZoneId>>;
 pub struct Config {
     /// How Checks are answered.
     pub check: Check,
+    /// The filters inside Envoy.
+    pub filter: Filter,
     /// Health and metrics.
     pub ops: Ops,
     /// Where memory comes from.
@@ -173,6 +179,7 @@ impl Raw for RawConfig {
 
     fn resolve(self, checks: &mut Checks<'_>) -> Option<Config> {
         let check = self.check.resolve(checks);
+        let filter = self.filter.resolve(checks);
         let ops = self.ops.resolve("ops", 9091, checks);
         let authority = self.authority.resolve(checks);
         let redis = self.redis.resolve("redis", checks);
@@ -187,6 +194,7 @@ impl Raw for RawConfig {
         let service_token = checks.secret("SERVICE_TOKEN_FILE", Shape::Token);
         Some(Config {
             check: check?,
+            filter,
             ops: ops?,
             authority,
             redis: redis?,

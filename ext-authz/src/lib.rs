@@ -1,7 +1,8 @@
 //! The enforcement point: answers Envoy's Check from memory that proves its own age.
 //!
 //! `feed` keeps memory current and knows its age; `decide` is the pure core; `api` speaks Envoy's
-//! protocol. What is allowed is in the journal before it is answered.
+//! protocol; `filter` keeps the filters inside Envoy current and takes what they refused. What is
+//! allowed is in the journal before it is answered.
 //!
 //! Not here: what makes a mandate genuine (`mandate`), what a policy permits (`policy`), the bytes of
 //! evidence (`ledger`), the journal itself (`chassis`).
@@ -13,6 +14,7 @@ pub mod config;
 pub mod decide;
 pub mod evidence;
 pub mod feed;
+pub mod filter;
 pub mod metrics;
 pub mod refusals;
 

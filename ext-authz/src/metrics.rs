@@ -199,3 +199,73 @@ impl FeedMetrics {
         metrics
     }
 }
+
+/// The metrics of filters.
+#[derive(Clone, Debug, Default)]
+pub struct FilterMetrics {
+    /// Filters connected.
+    pub vms: Gauge,
+    /// Of these, those that can decide.
+    pub ready: Gauge,
+    /// Filters not served.
+    pub refused: Counter,
+    /// Filters cut off because they did not read.
+    pub slow: Counter,
+    /// Filters, or reports of one, that never came back.
+    pub lost: Counter,
+    /// Reports received.
+    pub reports: Counter,
+    /// Items of reports that were not understood.
+    pub items_refused: Counter,
+    /// Positions acknowledged.
+    pub acks: Counter,
+    /// Bytes of snapshots sent.
+    pub snapshot_bytes: Counter,
+}
+
+impl FilterMetrics {
+    /// Registers them.
+    pub fn new(registry: &Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(|registry| {
+            for (name, help, gauge) in [
+                ("filter_vms", "Filters connected", &metrics.vms),
+                (
+                    "filter_vms_ready",
+                    "Filters that can decide",
+                    &metrics.ready,
+                ),
+            ] {
+                registry.register(name, help, gauge.clone());
+            }
+            for (name, help, counter) in [
+                ("filter_refused", "Filters not served", &metrics.refused),
+                (
+                    "filter_slow",
+                    "Filters cut off for not reading",
+                    &metrics.slow,
+                ),
+                (
+                    "filter_lost",
+                    "Filters or reports that are lost",
+                    &metrics.lost,
+                ),
+                ("filter_reports", "Reports received", &metrics.reports),
+                (
+                    "filter_report_items_refused",
+                    "Items not understood",
+                    &metrics.items_refused,
+                ),
+                ("filter_acks", "Positions acknowledged", &metrics.acks),
+                (
+                    "filter_snapshot_bytes",
+                    "Bytes of snapshots sent",
+                    &metrics.snapshot_bytes,
+                ),
+            ] {
+                registry.register(name, help, counter.clone());
+            }
+        });
+        metrics
+    }
+}

@@ -147,6 +147,43 @@ async fn an_allow_sets_or_removes_every_header_of_ours_and_removes_the_credentia
 }
 
 #[tokio::test]
+async fn the_proxys_configuration_can_keep_the_mandate_for_a_filter_behind() {
+    let (world, service) = running(64 * MIB).await;
+    let mandate = world.mandate(|_| {});
+    let digest: String = chassis::crypto::sha256(mandate.as_bytes())
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    for (value, keeps) in [(None, false), (Some("keep"), true), (Some("Keep"), false)] {
+        let mut request = Asked::new().bearer(&mandate).request();
+        let extensions = &mut request.attributes.as_mut().unwrap().context_extensions;
+        extensions.extend(value.map(|value| ("caracal.mandate".to_owned(), value.to_owned())));
+        let answer = service.check.answer(&request).await;
+        let Some(HttpResponse::OkResponse(ok)) = &answer.http_response else {
+            panic!("{answer:?}")
+        };
+        let removed = ok
+            .headers_to_remove
+            .iter()
+            .any(|name| name == "authorization");
+        assert_eq!(removed, !keeps, "{value:?}");
+        assert_eq!(text(&answer, "mandate_digest"), digest);
+        assert_eq!(decision(&answer).get_version_num(), 7);
+    }
+    // A refusal names them, too, as far as they are known.
+    let narrow = world.mandate(|claims| claims["scope"] = "payments:write".into());
+    let refused = service
+        .check
+        .answer(&Asked::new().bearer(&narrow).request())
+        .await;
+    assert_eq!(text(&refused, "code"), "scope_missing");
+    assert_eq!(text(&refused, "mandate_digest").len(), 64);
+    let stranger = service.check.answer(&Asked::new().request()).await;
+    let metadata = stranger.dynamic_metadata.as_ref().unwrap();
+    assert!(metadata.fields.contains_key("decision_id"));
+    assert!(!metadata.fields.contains_key("mandate_digest"));
+}
+
+#[tokio::test]
 async fn refusals_of_known_callers_are_written_one_by_one_and_of_strangers_counted() {
     let (world, service) = running(64 * MIB).await;
     let known =

@@ -19,6 +19,7 @@ pub mod id;
 pub mod json;
 mod key;
 pub mod rejection;
+pub mod request;
 mod revocation;
 pub mod template;
 mod verify;

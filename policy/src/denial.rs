@@ -119,6 +119,8 @@ pub enum Unavailable {
     Overload,
     /// The service is stopping.
     Draining,
+    /// The service that decides did not answer, or not in a form that decides.
+    Authorizer,
 }
 
 /// One row of the table.
@@ -173,6 +175,7 @@ impl Denial {
         Self::Unavailable(Unavailable::Deadline),
         Self::Unavailable(Unavailable::Overload),
         Self::Unavailable(Unavailable::Draining),
+        Self::Unavailable(Unavailable::Authorizer),
     ];
 
     /// The stable code.
@@ -374,6 +377,11 @@ impl Unavailable {
             Self::Deadline => unavailable("deadline", 1, "The time for deciding was over."),
             Self::Overload => unavailable("overload", 1, "There is too much to decide."),
             Self::Draining => unavailable("draining", 1, "The service is stopping."),
+            Self::Authorizer => unavailable(
+                "authorizer_unavailable",
+                1,
+                "The service that decides gave no answer.",
+            ),
         }
     }
 }

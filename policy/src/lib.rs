@@ -30,6 +30,6 @@ pub use data::{Finding, PolicyData};
 pub use decide::{Decision, Ground, admit, decide};
 pub use denial::{Denial, Outcome, PolicyDenial, PolicyError, Refused, Unavailable};
 pub use input::{Action, Input, Verdict};
-pub use permit::Permit;
+pub use permit::{ALLOWED, CheckAllowed, Permit, Said};
 pub use refusal::Refusal;
 pub use snapshot::Snapshot;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod envoy;
 
 /// Generated from `proto/`.
 #[cfg_attr(

@@ -310,6 +310,45 @@ async fn waiting_for_everywhere_ends_when_every_reader_has_it_or_refuses_by_itse
     assert_eq!(status.status, 404);
 }
 
+/// An enforcement point speaks for itself and, as another reader, for the last of its filters.
+#[tokio::test]
+async fn a_reader_that_goes_on_saying_an_old_position_is_waited_for() {
+    let bench = Bench::start().await;
+    bench.sequence();
+    let zone = bench.zone().await;
+    let application = bench.application(&zone).await;
+    let (epoch, pos) = numbered(&bench).await;
+    let mut client = connect(&bench).await;
+    for reader in ["ext-authz/1", "ext-authz/1/filters"] {
+        client.ack(call(ack(reader, &epoch, pos))).await.unwrap();
+    }
+    let body = json!({
+        "anchor": {"kind": "application", "id": application}, "wait": "everywhere",
+    });
+    let path = format!("/v1/zones/{zone}/revocations");
+    let mut waiting = std::pin::pin!(bench.post(&path, body));
+    // For longer than its bound and the second after which it would count as silent.
+    for _ in 0..12 {
+        client
+            .ack(call(ack("ext-authz/1", &epoch, pos + 2)))
+            .await
+            .unwrap();
+        client
+            .ack(call(ack("ext-authz/1/filters", &epoch, pos)))
+            .await
+            .unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut waiting).await;
+        assert!(early.is_err(), "{early:?}");
+    }
+    client
+        .ack(call(ack("ext-authz/1/filters", &epoch, pos + 2)))
+        .await
+        .unwrap();
+    let reply = waiting.await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert_eq!(reply.body["reached"], json!(true));
+}
+
 #[tokio::test]
 async fn an_activation_says_which_readers_have_it() {
     let bench = Bench::start().await;

@@ -36,7 +36,7 @@ fn allow(permit: &Permit, decided: &Decided, inquiry: &Inquiry<'_>) -> CheckResp
             None => remove.push(name.to_owned()),
         }
     }
-    if permit.binding().forward == Forward::Strip {
+    if permit.binding().forward == Forward::Strip && !inquiry.keep {
         remove.push("authorization".to_owned());
     }
     remove.push("x-caracal-resource".to_owned());

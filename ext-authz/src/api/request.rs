@@ -18,6 +18,11 @@ use crate::decide::Inquiry;
 /// The key of the context extensions that names the attachment.
 pub const ATTACHMENT_KEY: &str = "caracal.bindings";
 
+/// The key of the context extensions that says what becomes of the mandate, and its one value: a filter behind this
+/// one checks it again and removes it then.
+pub const MANDATE_KEY: &str = "caracal.mandate";
+const KEEP: &str = "keep";
+
 /// Request ids longer than this are not kept.
 const MOST_REQUEST_ID: usize = 128;
 
@@ -28,6 +33,9 @@ pub fn read(request: &CheckRequest) -> Inquiry<'_> {
         attachment: attributes
             .and_then(|attributes| attributes.context_extensions.get(ATTACHMENT_KEY))
             .map(String::as_str),
+        keep: attributes
+            .and_then(|attributes| attributes.context_extensions.get(MANDATE_KEY))
+            .is_some_and(|value| value == KEEP),
         peer: attributes.and_then(peer),
         ..Inquiry::default()
     };
@@ -58,7 +66,8 @@ fn peer(attributes: &AttributeContext) -> Option<IpAddr> {
     }
 }
 
-fn request_id(value: &str) -> &str {
+/// A request id that is fit to keep, or none.
+pub(crate) fn request_id(value: &str) -> &str {
     let fit = value.len() <= MOST_REQUEST_ID && value.bytes().all(|byte| byte.is_ascii_graphic());
     if fit { value } else { "" }
 }

@@ -15,6 +15,7 @@ use tonic::transport::server::{Router, TcpIncoming};
 use super::check::Check;
 use super::health;
 use crate::config::{self, Listen};
+use crate::filter::FilterServer;
 
 /// A request may be this large; Envoy sends headers, and no body unless told to.
 const MOST_MESSAGE: usize = 4 * 1024 * 1024;
@@ -59,6 +60,7 @@ fn remove_stale(path: &Path) -> std::io::Result<()> {
 pub fn serve(
     bound: Bound,
     check: Check,
+    filters: FilterServer,
     config: &config::Check,
     readiness: Readiness,
     lifecycle: &Lifecycle,
@@ -71,7 +73,8 @@ pub fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(health_service)
-        .add_service(AuthorizationServer::new(check).max_decoding_message_size(MOST_MESSAGE));
+        .add_service(AuthorizationServer::new(check).max_decoding_message_size(MOST_MESSAGE))
+        .add_service(filters);
     lifecycle.spawn(
         "check",
         run(bound, router, config.lame_duck, lifecycle.clone()),

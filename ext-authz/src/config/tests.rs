@@ -91,11 +91,16 @@ fn tells_all_findings_at_once() {
     let found = findings(|text| {
         text.replace("zones = [", "zones = [\"not-a-zone\", ")
             .replace("kid = \"coordinator-stream-1\"", "kid = \"not a kid\"")
-            .replace("[ops]", "[cache]\nmandates = 0\n\n[ops]")
+            .replace(
+                "[ops]",
+                "[cache]\nmandates = 0\n[filter]\nmax_vms = 0\nmax_report_bytes = 1\n[ops]",
+            )
     });
     assert_eq!(
         found,
         [
+            "filter.max_vms",
+            "filter.max_report_bytes",
             "cache.mandates",
             "attachment[0].zones[0]",
             "producer[0].kid"

@@ -25,6 +25,8 @@ pub struct Inquiry<'a> {
     pub fault: Option<Rejection>,
     /// Whether the caller wants its answer in gRPC's form.
     pub grpc: bool,
+    /// Whether the proxy's own configuration keeps the mandate for a filter behind this one.
+    pub keep: bool,
     /// The proxy's request id; an attribute for people, believed in nothing.
     pub request_id: &'a str,
     /// The address of the connection, as the proxy saw it.

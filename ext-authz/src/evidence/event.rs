@@ -8,6 +8,9 @@ use crate::api::answer::ALLOWED;
 use crate::decide::{Decided, Trace};
 use crate::refusals::Count;
 
+/// What the second event of a decision says about the first.
+pub const TAKES_BACK: &str = "takes back an allow that was not answered";
+
 /// The event of one decision.
 pub fn of_decision(decided: &Decided, request_id: &str) -> Event {
     let mut event = Event::new(EventKind::Decision, nanoseconds(decided));
@@ -30,7 +33,7 @@ pub fn of_withdrawal(allowed: &Decided, request_id: &str, code: &'static str) ->
     let mut event = of_decision(allowed, request_id);
     event.decision = Some(Outcome::Unavailable);
     event.code = Some(code.to_owned());
-    event.detail = Some("takes back an allow that was not answered".to_owned());
+    event.detail = Some(TAKES_BACK.to_owned());
     event
 }
 

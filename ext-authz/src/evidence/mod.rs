@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::refusals::{Key, Peer, Refusals, Sample};
 
 use withdrawal::Unanswered;
-pub use withdrawal::take_back;
+pub use withdrawal::{UNANSWERED, take_back};
 
 /// Where decisions go on record.
 #[derive(Debug)]
@@ -121,6 +121,20 @@ impl Desk {
         };
         self.refusals.count(key, sample, at_ns);
         Recorded(decided)
+    }
+
+    /// Writes down what somebody else decided.
+    pub async fn append(&self, event: Event) -> Result<(), JournalError> {
+        match self.journal.append(event).await {
+            Ok(_) => {
+                self.journaled();
+                Ok(())
+            }
+            Err(error) => {
+                self.unjournaled(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Writes down what was counted. What the journal does not take is kept for the next time.

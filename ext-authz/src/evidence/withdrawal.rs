@@ -11,7 +11,7 @@ use super::{Desk, event};
 use crate::decide::Decided;
 
 /// The code of an allow taken back because whoever asked was gone.
-const CODE: &str = "unanswered";
+pub const UNANSWERED: &str = "unanswered";
 
 /// Watches an allow between the moment it may be written and the moment it may be answered. Dropped in
 /// between, whatever the reason, it takes the allow back.
@@ -32,7 +32,7 @@ impl<'a> Unanswered<'a> {
         Self {
             decided: allows.then_some(decided),
             request_id,
-            code: CODE,
+            code: UNANSWERED,
             withdrawals,
         }
     }

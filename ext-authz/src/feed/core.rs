@@ -6,11 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ledger::envelope::{Envelope, Epoch, Producers, SignedEnvelope};
 use prost::Message as _;
-use wire::convert::Heartbeat;
+use wire::convert::{AuthorityChange, Heartbeat};
 use wire::pb::caracal::authority::v1 as pb;
 
 use super::age::{ClockMap, RoundTrip};
-use super::memory::Memory;
+use super::memory::{Memory, NotUnderstood};
 use super::tracker::{Phase, Position, Tracker, Verdict};
 use crate::decide::View;
 
@@ -62,6 +62,20 @@ pub enum Taken {
     Postponed,
 }
 
+/// What memory took in.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A change.
+    Changed {
+        /// Its position.
+        pos: u64,
+        /// What it is.
+        change: AuthorityChange,
+    },
+    /// A snapshot, which replaced everything but what was dead or cut off.
+    Loaded(Vec<AuthorityChange>),
+}
+
 /// Memory, and where it stands.
 #[derive(Debug)]
 pub struct Core {
@@ -73,6 +87,8 @@ pub struct Core {
     behind: bool,
     /// Something was not understood: only a snapshot helps.
     reload: bool,
+    /// What was taken in and not handed on yet.
+    news: Vec<News>,
 }
 
 impl Core {
@@ -85,6 +101,7 @@ impl Core {
             memory,
             behind: false,
             reload: false,
+            news: Vec::new(),
         }
     }
 
@@ -144,8 +161,14 @@ impl Core {
 
     fn change(&mut self, envelope: &Envelope) -> Taken {
         let verdict = self.tracker.change(envelope.epoch, envelope.pos);
-        if verdict == Verdict::Apply && self.memory.apply(envelope).is_err() {
-            self.reload = true;
+        if verdict == Verdict::Apply {
+            let pos = envelope.pos;
+            match self.memory.apply(envelope) {
+                Ok(change) => self
+                    .news
+                    .extend(change.map(|change| News::Changed { pos, change })),
+                Err(NotUnderstood) => self.reload = true,
+            }
         }
         self.follow(verdict)
     }
@@ -214,13 +237,20 @@ impl Core {
         if !self.tracker.loaded(epoch, pos, as_of_ns) {
             return Err(SnapshotError::Older);
         }
-        if self.memory.load(changes).is_err() {
+        let Ok(understood) = self.memory.load(changes) else {
             self.tracker = before;
             return Err(SnapshotError::NotUnderstood);
-        }
+        };
+        self.news.clear();
+        self.news.push(News::Loaded(understood));
         self.reload = false;
         self.behind = false;
         Ok(())
+    }
+
+    /// What was taken in since this was last asked, in order.
+    pub fn news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
     }
 
     /// Takes a reading of the database's clock.

@@ -58,23 +58,22 @@ impl Memory {
     }
 
     /// Applies one change. A change of a zone of ours that is not understood makes that zone, and no
-    /// other, undecidable until a snapshot is understood.
-    pub fn apply(&mut self, envelope: &Envelope) -> Result<(), NotUnderstood> {
+    /// other, undecidable until a snapshot is understood. What it was, if it is of a zone of ours.
+    pub fn apply(&mut self, envelope: &Envelope) -> Result<Option<AuthorityChange>, NotUnderstood> {
         match AuthorityChange::from_payload(&envelope.payload) {
             Ok(change) if !says(envelope, &change) => {
-                self.not_understood(envelope, "its kind or zone is another")
+                Err(self.not_understood(envelope, "its kind or zone is another"))
             }
-            Ok(change) => {
-                if self.mine.contains(&change.zone()) {
-                    self.change(change);
-                }
-                Ok(())
+            Ok(change) if self.mine.contains(&change.zone()) => {
+                self.change(change.clone());
+                Ok(Some(change))
             }
-            Err(error) => self.not_understood(envelope, &error.to_string()),
+            Ok(_) => Ok(None),
+            Err(error) => Err(self.not_understood(envelope, &error.to_string())),
         }
     }
 
-    fn not_understood(&mut self, envelope: &Envelope, why: &str) -> Result<(), NotUnderstood> {
+    fn not_understood(&mut self, envelope: &Envelope, why: &str) -> NotUnderstood {
         tracing::error!(
             why,
             kind = envelope.kind,
@@ -84,12 +83,15 @@ impl Memory {
         if let Some(zone) = envelope.zone {
             self.give_up(zone);
         }
-        Err(NotUnderstood)
+        NotUnderstood
     }
 
     /// Starts anew from a snapshot. What is dead stays dead and no cut-off falls, whatever the snapshot
-    /// says; states of objects are what it says, so that none is held for ever.
-    pub fn load(&mut self, changes: Vec<pb::Change>) -> Result<(), NotUnderstood> {
+    /// says; states of objects are what it says, so that none is held for ever. What was understood of it.
+    pub fn load(
+        &mut self,
+        changes: Vec<pb::Change>,
+    ) -> Result<Vec<AuthorityChange>, NotUnderstood> {
         let mut next = Self::new(
             self.mine.iter().copied(),
             self.bounds,
@@ -97,12 +99,19 @@ impl Memory {
         );
         let mut lost = Vec::new();
         let mut rows = Vec::new();
+        let mut understood = Vec::new();
         for change in changes {
             let zone = zone_of(&change);
             match AuthorityChange::try_from(change) {
                 Ok(change) if !next.mine.contains(&change.zone()) => {}
-                Ok(AuthorityChange::Snapshot(change)) => rows.push(change),
-                Ok(change) => next.change(change),
+                Ok(AuthorityChange::Snapshot(change)) => {
+                    understood.push(AuthorityChange::Snapshot(change.clone()));
+                    rows.push(change);
+                }
+                Ok(change) => {
+                    understood.push(change.clone());
+                    next.change(change);
+                }
                 Err(error) => {
                     let error = error.to_string();
                     tracing::error!(error, "a part of the snapshot was not understood");
@@ -117,7 +126,7 @@ impl Memory {
         }
         next.keep_dead(self);
         *self = next;
-        Ok(())
+        Ok(understood)
     }
 
     /// Forgets dead ids whose time is over.

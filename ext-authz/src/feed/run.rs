@@ -22,6 +22,7 @@ use super::source::{Ack, Source, SourceError};
 use super::stream;
 use crate::config;
 use crate::decide::View;
+use crate::filter::{Hub, Stand};
 use crate::metrics::{FeedMetrics, How, News};
 
 /// The pause after a call that brought nothing: this long, then twice as long, up to a bound.
@@ -61,6 +62,10 @@ pub struct Parts {
     pub dependency: Dependency,
     /// What is counted.
     pub metrics: FeedMetrics,
+    /// The filters that are told.
+    pub hub: Arc<Hub>,
+    /// How far all filters are, while there is one.
+    pub filters: watch::Receiver<Option<Ack>>,
 }
 
 /// Memory, for those who decide.
@@ -80,6 +85,15 @@ pub fn start(parts: Parts, shared: Shared, lifecycle: &Lifecycle) {
         lifecycle.clone(),
     );
     lifecycle.spawn("feed_ack", acknowledging);
+    // A reader of its own: it stays behind where a filter does, also while this process starts again.
+    let acknowledging = acknowledge(
+        Arc::clone(&parts.source),
+        format!("{}/filters", parts.reader),
+        parts.config.ack_every,
+        parts.filters.clone(),
+        lifecycle.clone(),
+    );
+    lifecycle.spawn("filter_ack", acknowledging);
     let feed = Feed {
         calls: Calls::default(),
         confirmed: parts.clock.monotonic(),
@@ -297,15 +311,25 @@ impl Feed {
         let now = self.parts.clock.monotonic();
         if now.saturating_sub(self.swept) >= SWEEP {
             self.parts.core.sweep(self.parts.clock.now());
+            self.parts.hub.sweep(self.parts.clock.now());
             self.swept = now;
         }
         let view = self.parts.core.view(now);
         self.report(&view, now);
-        let ack = self.parts.core.position().map(|position| Ack {
-            position,
-            bound: bound(&view),
-        });
+        let bound = bound(&view);
+        let ack = self
+            .parts
+            .core
+            .position()
+            .map(|position| Ack { position, bound });
+        let stand = Stand {
+            phase: view.phase,
+            position: view.position,
+            freshness: view.freshness,
+            bound,
+        };
         self.shared.store(Arc::new(view));
+        self.parts.hub.publish(self.parts.core.news(), stand);
         self.acks.send_if_modified(|held| {
             let changed = *held != ack;
             *held = ack;

@@ -91,7 +91,7 @@ fn what_the_mandate_admits_and_policy_allows_is_permitted() {
     };
     assert_eq!(
         (permit.zone(), permit.decision(), permit.policy_version()),
-        (zone_id(1), decision(), version(9))
+        (zone_id(1), decision(), Some(version(9)))
     );
     assert_eq!(permit.admitted().scopes(), &scopes("read"));
     assert_eq!(permit.binding().path_prefix, "/");

@@ -46,6 +46,21 @@ impl AuthorityChange {
         }
     }
 
+    /// The zone that a message names, whether or not the rest of it is understood.
+    pub fn zone_named(message: &pb::Change) -> Option<ZoneId> {
+        let zone = match message.what.as_ref()? {
+            pb::change::What::Zone(zone) => &zone.zone_id,
+            pb::change::What::Key(key) => &key.zone_id,
+            pb::change::What::Resource(resource) => &resource.zone_id,
+            pb::change::What::Binding(binding) => &binding.zone_id,
+            pb::change::What::Policy(policy) => &policy.zone_id,
+            pb::change::What::State(state) => &state.zone_id,
+            pb::change::What::Dead(dead) => &dead.zone_id,
+            pb::change::What::CutOff(cut_off) => &cut_off.zone_id,
+        };
+        ZoneId::parse(zone).ok()
+    }
+
     /// From an envelope's payload.
     pub fn from_payload(payload: &[u8]) -> Result<Self, ConvertError> {
         decode::<pb::Change>("change", payload)?.try_into()

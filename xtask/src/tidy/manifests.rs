@@ -62,6 +62,7 @@ const INWARDS: &[(&str, &[&str])] = &[
     ("policy", &["mandate"]),
     ("ledger", &["mandate"]),
     ("wire", &["mandate", "policy", "ledger"]),
+    ("filter-wasm", &["mandate", "policy", "wire"]),
     ("chassis", &["mandate", "policy", "ledger", "wire"]),
     (
         "ext-authz",
