@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often open tamper cases are counted.
 const LOOK: Duration = Duration::from_secs(10);
 /// Schema versions that this build works with.
-const SCHEMA: RangeInclusive<i64> = 4..=4;
+const SCHEMA: RangeInclusive<i64> = 4..=99;
 
 /// Brings the service up: connects, binds, spawns its tasks.
 pub async fn run(config: Config, app: App) -> Result<(), Failure> {

@@ -21,9 +21,10 @@ use wire::pb::caracal::authority::v1::authority_server::AuthorityServer;
 use crate::api::limit::Limiter;
 use crate::api::{self, policies};
 use crate::authority::Service;
-use crate::config::{Config, OPERATING, SEQUENCING, SERVING, SNAPSHOTS};
+use crate::config::{Config, OPERATING, RETAINING, SEQUENCING, SERVING, SNAPSHOTS};
 use crate::delta::hexadecimal;
 use crate::error::Error;
+use crate::retention::{self, Retention};
 use crate::sequencer::{Metrics, Sequencer, Settings};
 use crate::store::zones;
 use crate::sweeper::Sweeper;
@@ -31,7 +32,7 @@ use crate::sweeper::Sweeper;
 /// How long dependencies may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The schema versions this build works with: what it needs, and what may still be added to it.
-const SCHEMA: std::ops::RangeInclusive<i64> = 4..=99;
+const SCHEMA: std::ops::RangeInclusive<i64> = 5..=99;
 /// The longest mandate, the clocks' leeway, and a minute: after that no mandate carries the id.
 const LONGEST_MANDATE: SignedDuration = SignedDuration::from_secs(60 * 60 + 30 + 60);
 
@@ -107,6 +108,7 @@ pub(crate) struct Pools {
     pub(crate) operating: Pool,
     pub(crate) sequencing: Pool,
     pub(crate) snapshots: Pool,
+    pub(crate) retaining: Pool,
 }
 
 impl Pools {
@@ -116,6 +118,7 @@ impl Pools {
             operating: Pool::connect(database, OPERATING, PATIENCE).await?,
             sequencing: Pool::connect(database, SEQUENCING, PATIENCE).await?,
             snapshots: Pool::connect(database, SNAPSHOTS, PATIENCE).await?,
+            retaining: Pool::connect(database, RETAINING, PATIENCE).await?,
         })
     }
 }
@@ -125,6 +128,7 @@ pub(crate) struct Parts {
     pub(crate) app: Arc<App>,
     pub(crate) sequencer: Sequencer,
     pub(crate) sweeper: Sweeper,
+    pub(crate) retention: Retention,
 }
 
 /// Wires the parts.
@@ -139,6 +143,11 @@ pub(crate) fn wire(
     let event_key = Arc::new(config.event_key);
     let stream_key = Arc::new(config.stream_key);
     let store = Store::new(pools.serving.clone());
+    let retention = Retention {
+        store: OperatorStore::new(pools.retaining),
+        keep: config.retention,
+        metrics: process.metrics.register(retention::Metrics::register),
+    };
     let operator = OperatorStore::new(pools.operating);
     let sequencer = Sequencer {
         pool: pools.sequencing.inner().clone(),
@@ -186,6 +195,7 @@ pub(crate) fn wire(
         app,
         sequencer,
         sweeper,
+        retention,
     })
 }
 
@@ -200,6 +210,7 @@ pub async fn run(config: Config, process: chassis::App) -> Result<(), Failure> {
         &pools.operating,
         &pools.sequencing,
         &pools.snapshots,
+        &pools.retaining,
     ] {
         preflight.postgres(&config.database, pool, SCHEMA).await?;
     }
@@ -217,7 +228,8 @@ pub async fn run(config: Config, process: chassis::App) -> Result<(), Failure> {
     ops::serve(&ops_config, lifecycle, &process.readiness, &process.metrics).await?;
     let soft = lifecycle.soft().clone();
     lifecycle.spawn("sequencer", parts.sequencer.run(soft.clone()));
-    lifecycle.spawn("sweeper", parts.sweeper.run(soft));
+    lifecycle.spawn("sweeper", parts.sweeper.run(soft.clone()));
+    lifecycle.spawn("retention", parts.retention.run(soft));
 
     let router = authority(Arc::clone(&parts.app), service_token);
     grpc::serve(lifecycle, "authority", grpc_listener, router);

@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Rate;
+use crate::retention::Keep;
 
 /// The role that serves requests: it sees one zone at a time.
 pub(crate) const SERVING: Role = "caracal_coordinator";
@@ -25,6 +26,8 @@ pub(crate) const OPERATING: Role = "caracal_operator";
 pub(crate) const SEQUENCING: Role = "caracal_sequencer";
 /// The role that reads snapshots across zones.
 pub(crate) const SNAPSHOTS: Role = "caracal_snapshot";
+/// The role that removes what is over.
+pub(crate) const RETAINING: Role = "caracal_retention";
 
 /// The file as written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,6 +63,8 @@ pub struct RawConfig {
     pub limits: RawLimits,
     /// Positions and streams.
     pub sequencer: RawSequencer,
+    /// How long what is over is kept.
+    pub retention: RawRetention,
 }
 
 impl Default for RawConfig {
@@ -88,6 +93,7 @@ impl Default for RawConfig {
             sessions: RawSessions::default(),
             limits: RawLimits::default(),
             sequencer: RawSequencer::default(),
+            retention: RawRetention::default(),
         }
     }
 }
@@ -101,6 +107,28 @@ pub struct RawGrpc {
     pub listen: Option<SocketAddr>,
     /// What protects it beyond loopback: `none` or `mesh`.
     pub tls: chassis::config::Tls,
+}
+
+/// How long what is over is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRetention {
+    /// How often it is looked for what may go.
+    pub every: Period,
+    /// Answers to a repeated idempotency key, from when they were given.
+    pub receipts: Period,
+    /// Records of mandates and what was revoked of them, from when no mandate can carry their id any more.
+    pub records: Period,
+}
+
+impl Default for RawRetention {
+    fn default() -> Self {
+        Self {
+            every: Period::from_secs(60),
+            receipts: Period::from_secs(24 * 60 * 60),
+            records: Period::from_secs(24 * 60 * 60),
+        }
+    }
 }
 
 /// Sessions.
@@ -208,6 +236,8 @@ pub struct Config {
     pub failures: Rate,
     /// Positions and streams.
     pub sequencer: Sequencer,
+    /// How long what is over is kept.
+    pub(crate) retention: Keep,
 }
 
 /// Positions and streams.
@@ -236,11 +266,12 @@ impl Raw for RawConfig {
         let sessions = self.sessions.resolve(checks);
         let (calls, failures) = self.limits.resolve(checks);
         let sequencer = self.sequencer.resolve(checks);
+        let retention = self.retention.resolve(checks);
         let http = self.http.resolve("http", 8082, checks);
         let grpc = self.grpc.resolve(checks);
         // 9082 is the internal service's.
         let ops = self.ops.resolve("ops", 9092, checks);
-        let roles = [SERVING, OPERATING, SEQUENCING, SNAPSHOTS];
+        let roles = [SERVING, OPERATING, SEQUENCING, SNAPSHOTS, RETAINING];
         let database = self.database.resolve("database", &roles, checks);
         let redis = self.redis.resolve("redis", checks);
         let event_key = self
@@ -275,6 +306,7 @@ impl Raw for RawConfig {
             calls,
             failures,
             sequencer,
+            retention,
         })
     }
 
@@ -355,6 +387,30 @@ impl RawSequencer {
             partitions: self.partitions,
             keep_positions: self.keep_positions.into(),
             keep_entries: self.keep_entries.into(),
+        }
+    }
+}
+
+impl RawRetention {
+    fn resolve(&self, checks: &mut Checks<'_>) -> Keep {
+        let hour = Period::from_secs(60 * 60);
+        for (name, value) in [("receipts", self.receipts), ("records", self.records)] {
+            checks.ensure(
+                value >= hour,
+                format!("retention.{name}"),
+                "must be at least 1h",
+            );
+        }
+        let second = Period::from_secs(1);
+        checks.ensure(
+            self.every >= second,
+            "retention.every",
+            "must be at least 1s",
+        );
+        Keep {
+            every: self.every.into(),
+            receipts: self.receipts.into(),
+            records: self.records.into(),
         }
     }
 }

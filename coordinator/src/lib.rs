@@ -19,6 +19,7 @@ mod delta;
 mod error;
 mod evidence;
 mod reach;
+mod retention;
 mod sequencer;
 mod store;
 mod sweeper;

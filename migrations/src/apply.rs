@@ -37,10 +37,11 @@ migrations! {
     2 "0002_authority.sql"
     3 "0003_streams.sql"
     4 "0004_audit.sql"
+    5 "0005_retention.sql"
 }
 
 /// The version of the schema after all of them.
-pub const NEWEST: i64 = 4;
+pub const NEWEST: i64 = 5;
 
 /// Why the schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]

@@ -25,8 +25,8 @@ pub(crate) fn run(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Describes the SQL of each crate against a freshly migrated database.
-pub(crate) fn sqlx(shell: &Shell, _: &[String]) -> anyhow::Result<()> {
+/// Describes the SQL of each crate, or of those named, against a freshly migrated database.
+pub(crate) fn sqlx(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     let engines = test::Engines::start()?;
     let database = engines.database_url();
     cmd!(
@@ -38,7 +38,9 @@ pub(crate) fn sqlx(shell: &Shell, _: &[String]) -> anyhow::Result<()> {
     let _url = shell.push_env("DATABASE_URL", database);
     let target = crate::root().join("target/sqlx");
     let _target = shell.push_env("CARGO_TARGET_DIR", &target);
-    for package in QUERIES {
+    let wanted =
+        |package: &str| arguments.is_empty() || arguments.iter().any(|name| name == package);
+    for package in QUERIES.into_iter().filter(|package| wanted(package)) {
         let folder = crate::root().join(package).join(".sqlx");
         if folder.exists() {
             std::fs::remove_dir_all(&folder)

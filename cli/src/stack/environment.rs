@@ -71,6 +71,7 @@ fn holdings(name: &str) -> Option<(&'static [Secret], &'static [Role])> {
                 Role::Operator,
                 Role::Sequencer,
                 Role::Snapshot,
+                Role::Retention,
             ],
         ),
         "audit" => (

@@ -5,6 +5,7 @@ pub(crate) mod anchors;
 pub(crate) mod applications;
 pub(crate) mod bindings;
 pub(crate) mod clock;
+pub(crate) mod forgotten;
 pub(crate) mod policies;
 pub(crate) mod positions;
 pub(crate) mod readers;

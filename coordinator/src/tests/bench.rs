@@ -48,6 +48,7 @@ pub(super) struct Bench {
     pub(super) engines: Engines,
     pub(super) process: Process,
     sweeper: Sweeper,
+    retention: crate::retention::Retention,
     router: Router,
     keys: Mutex<BTreeMap<String, (KeyId, Es256Key, String)>>,
 }
@@ -162,12 +163,14 @@ impl Bench {
             operating: pool(crate::config::OPERATING),
             sequencing: pool(crate::config::SEQUENCING),
             snapshots: pool(crate::config::SNAPSHOTS),
+            retaining: pool(crate::config::RETAINING),
         };
         let redis = engines.redis();
         let Parts {
             app,
             sequencer,
             sweeper,
+            retention,
         } = app::wire(config, pools, redis.clone(), &process).unwrap();
         let router = serving::govern(
             crate::api::router(Arc::clone(&app)),
@@ -182,6 +185,7 @@ impl Bench {
             engines,
             process,
             sweeper,
+            retention,
             router,
             keys: Mutex::default(),
         }
@@ -262,6 +266,10 @@ impl Bench {
         ];
         self.send("POST", path, Body::from(body.to_string()), &headers)
             .await
+    }
+
+    pub(super) async fn retain(&self) {
+        self.retention.round().await.unwrap();
     }
 
     pub(super) async fn sweep(&self) {

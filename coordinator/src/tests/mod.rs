@@ -6,6 +6,7 @@ mod bench;
 mod engines;
 mod limits;
 mod races;
+mod retention;
 mod sequencing;
 mod sessions;
 mod start;
