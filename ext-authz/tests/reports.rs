@@ -343,8 +343,8 @@ async fn a_vm_that_does_not_come_back_is_lost_once() {
         .report(report(1, Vec::new(), vec![denied(&bench, 1)]))
         .await;
     // What is on its way is still written, acknowledged and read.
-    let last = report(2, Vec::new(), vec![denied(&bench, 3)]);
-    orderly.send(pb::up::What::Refusals(last)).await;
+    let second = report(2, Vec::new(), vec![denied(&bench, 3)]);
+    orderly.send(pb::up::What::Refusals(second)).await;
     orderly.close();
     bench
         .until("over", |bench| bench.metrics.vms.get() == 0)
