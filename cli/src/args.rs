@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 /// An authority layer for agents and automated workloads, in front of anything Envoy can reach.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     /// Search and verify the ledger.
     #[command(subcommand)]
     Audit(Audit),
+    /// What the filter inside Envoy needs.
+    #[command(subcommand)]
+    Filter(Filter),
     /// Run one service in the foreground, from its configuration file.
     Serve(Serve),
     /// Restart what dies, until told to stop.
@@ -58,15 +62,20 @@ pub(crate) struct Up {
     /// Envoy's worker threads.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: u16,
-    /// How Envoy asks.
-    #[arg(long, value_enum, default_value_t = Attach::ExtAuthz)]
-    pub(crate) attach: Attach,
+    /// How Envoy asks [default: filter].
+    #[arg(long, value_enum)]
+    pub(crate) attach: Option<Attach>,
+    /// The filter's module [default: `caracal-filter.wasm` beside this program].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) filter: Option<PathBuf>,
 }
 
 /// The ways in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Attach {
     /// The wasm filter, which asks for what it cannot decide.
+    #[default]
     #[value(name = "filter")]
     Filter,
     /// Envoy's own `ext_authz` filter.
@@ -75,6 +84,23 @@ pub(crate) enum Attach {
     /// Both on one listener.
     #[value(name = "both")]
     Both,
+}
+
+impl Attach {
+    /// Whether our filter is on the listener.
+    pub(crate) const fn has_filter(self) -> bool {
+        matches!(self, Self::Filter | Self::Both)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Filter {
+    /// Print the filter's configuration, for the proxy's own.
+    Config {
+        /// The attachment whose bindings may apply.
+        #[arg(long, value_name = "A")]
+        attachment: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -281,7 +307,7 @@ pub(crate) fn seconds(text: &str) -> Result<u64, String> {
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
-    use super::{Anchor, Attach, Audit, Cli, Command, Mandate, Served, Use, Wait, seconds};
+    use super::{Anchor, Attach, Audit, Cli, Command, Filter, Mandate, Served, Use, Wait, seconds};
 
     fn parse(line: &str) -> Cli {
         Cli::try_parse_from(line.split(' ')).unwrap()
@@ -295,7 +321,7 @@ mod tests {
     #[test]
     fn the_help_is_what_it_was() {
         let mut help = Cli::command().render_help().to_string();
-        for name in ["up", "mandate", "revoke", "audit", "serve"] {
+        for name in ["up", "mandate", "revoke", "audit", "filter", "serve"] {
             let mut command = Cli::command();
             let command = command.find_subcommand_mut(name).unwrap();
             help = format!("{help}\n== {name}\n{}", command.render_help());
@@ -325,9 +351,11 @@ mod tests {
 
     #[test]
     fn every_command_of_the_contract_is_taken() {
-        let up = parse("caracal up --home /h --port-base 20000 --workers 4 --attach both");
+        let up = parse(
+            "caracal up --home /h --port-base 20000 --workers 4 --attach both --filter /f.wasm",
+        );
         assert!(
-            matches!(up.command, Command::Up(up) if up.attach == Attach::Both && up.port_base == Some(20_000))
+            matches!(up.command, Command::Up(up) if up.attach == Some(Attach::Both) && up.port_base == Some(20_000))
         );
         assert!(matches!(
             parse("caracal status --json").command,
@@ -357,6 +385,10 @@ mod tests {
             "caracal audit search --request-id i --decision-id i --code c --since 15m --zone z",
         );
         assert!(matches!(search.command, Command::Audit(Audit::Search(_))));
+        assert!(matches!(
+            parse("caracal filter config --attachment ingress").command,
+            Command::Filter(Filter::Config { attachment }) if attachment == "ingress"
+        ));
         assert!(matches!(
             parse("caracal audit verify --zone z").command,
             Command::Audit(Audit::Verify { .. })

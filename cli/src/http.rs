@@ -134,6 +134,13 @@ impl Client {
             .is_ok_and(|response| response.status().is_success())
     }
 
+    /// The text at a path, for a bearer of this token.
+    pub(crate) async fn text(&self, path: &str, token: &str) -> Option<String> {
+        let request = self.http.get(self.url(path)).bearer_auth(token);
+        let response = request.timeout(Duration::from_secs(2)).send().await.ok()?;
+        response.error_for_status().ok()?.text().await.ok()
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }

@@ -55,6 +55,7 @@ async fn dispatch(common: &args::Common, command: &Command) -> Outcome<()> {
         Command::Mandate(arguments) => command::mandate::run(common, arguments).await,
         Command::Revoke(arguments) => command::revoke::run(common, arguments).await,
         Command::Audit(arguments) => command::audit::run(common, arguments).await,
+        Command::Filter(arguments) => command::filter::run(common, arguments).await,
         Command::Supervise => command::supervise::run(common).await,
         // `main` has run it.
         Command::Serve(_) => Ok(()),

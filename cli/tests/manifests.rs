@@ -5,19 +5,35 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What stands between a manifest and a request that nobody decided on; `envoy/README.md` says why.
-const KEPT: [&str; 10] = [
-    "failure_mode_allow: false",
-    "status_on_error: { code: ServiceUnavailable }",
-    "encode_raw_headers: true",
-    "timeout: 0.5s",
+/// What every manifest keeps; `envoy/README.md` says why.
+const KEPT: [&str; 5] = [
     "headers_with_underscores_action: REJECT_REQUEST",
     "normalize_path: false",
     "merge_slashes: false",
-    "caracal.bindings:",
     "max_stream_duration:",
+    "path_with_escaped_slashes_action: KEEP_UNCHANGED",
+];
+
+/// What stands between a manifest with Envoy's own filter and a request that nobody decided on.
+const KEPT_BY_EXT_AUTHZ: [&str; 6] = [
+    "timeout: 0.5s",
+    "failure_mode_allow: false",
+    "status_on_error: { code: ServiceUnavailable }",
+    "encode_raw_headers: true",
+    "caracal.bindings:",
     "transport_api_version: V3",
 ];
+
+/// The same with ours.
+const KEPT_BY_FILTER: [&str; 3] = [
+    "failure_policy: FAIL_RELOAD",
+    "reload_config:",
+    r#""timeout":"500ms""#,
+];
+
+/// Where our filter decides alone, and where it comes behind Envoy's own.
+const ALONE: &str = r#""mode":"enforce""#;
+const BEHIND: &str = r#""mode":"verify_only""#;
 
 /// The identity headers, which a client must not send on any route.
 const OWNED: [&str; 7] = [
@@ -39,19 +55,39 @@ fn manifests() -> Vec<PathBuf> {
     found
 }
 
+/// The filter, built as `cargo xtask wasm` builds it, and where: after that command nothing is left to do.
+fn filter() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--quiet", "--package", "filter-wasm"])
+        .args(["--profile", "wasm", "--target", "wasm32-wasip1"])
+        .arg("--target-dir")
+        .arg(target)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "building the filter failed; is the target wasm32-wasip1 installed?"
+    );
+    target.join("wasm32-wasip1/wasm/filter_wasm.wasm")
+}
+
 #[test]
 fn envoy_takes_every_manifest() {
     let tools = engines::install().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let module = filter();
     for manifest in manifests() {
+        let text = fs::read_to_string(&manifest).unwrap();
+        let text = text.replace("/etc/envoy/caracal-filter.wasm", module.to_str().unwrap());
+        let own = folder.path().join(manifest.file_name().unwrap());
+        fs::write(&own, text).unwrap();
         let output = Command::new(&tools.envoy)
-            .args([
-                "--mode",
-                "validate",
-                "--log-level",
-                "error",
-                "--config-path",
-            ])
-            .arg(&manifest)
+            .args(["--mode", "validate", "--log-level", "error"])
+            .arg("--config-path")
+            .arg(&own)
             .output()
             .unwrap();
         let words = String::from_utf8_lossy(&output.stderr);
@@ -63,19 +99,40 @@ fn envoy_takes_every_manifest() {
 fn no_manifest_lets_undecided_requests_through() {
     for manifest in manifests() {
         let text = fs::read_to_string(&manifest).unwrap();
-        for line in KEPT {
-            assert!(text.contains(line), "{} lacks `{line}`", manifest.display());
+        let has =
+            |part: &str| assert!(text.contains(part), "{} lacks `{part}`", manifest.display());
+        let native = text.find("- name: envoy.filters.http.ext_authz");
+        let ours = text.find("- name: envoy.filters.http.wasm");
+        let mut kept = KEPT.to_vec();
+        if native.is_some() {
+            kept.extend(KEPT_BY_EXT_AUTHZ);
+        }
+        if ours.is_some() {
+            kept.extend(KEPT_BY_FILTER);
+        }
+        for part in kept {
+            has(part);
+        }
+        match (native, ours) {
+            // Behind an allow the mandate is gone, unless it is asked for.
+            (Some(native), Some(ours)) => {
+                assert!(
+                    native < ours,
+                    "{}: who decides comes first",
+                    manifest.display()
+                );
+                has("caracal.mandate: keep");
+                has(BEHIND);
+            }
+            (None, Some(_)) => has(ALONE),
+            (Some(_), None) => assert!(!text.contains("caracal.mandate"), "{}", manifest.display()),
+            (None, None) => panic!("{}: nobody decides", manifest.display()),
         }
         for name in OWNED {
-            let line = format!("- remove: x-caracal-{name}");
-            assert!(
-                text.contains(&line),
-                "{} lacks `{line}`",
-                manifest.display()
-            );
+            has(&format!("- remove: x-caracal-{name}"));
         }
         let strip = text.find("envoy.filters.http.header_mutation").unwrap();
-        let decide = text.find("- name: envoy.filters.http.ext_authz").unwrap();
+        let decide = native.or(ours).unwrap();
         assert!(
             strip < decide,
             "{}: owned headers are removed first",

@@ -342,7 +342,15 @@ async fn a_vm_that_does_not_come_back_is_lost_once() {
     orderly
         .report(report(1, Vec::new(), vec![denied(&bench, 1)]))
         .await;
+    // What is on its way is still written, acknowledged and read.
+    let second = report(2, Vec::new(), vec![denied(&bench, 3)]);
+    orderly.send(pb::up::What::Refusals(second)).await;
     orderly.close();
+    bench
+        .until("over", |bench| bench.metrics.vms.get() == 0)
+        .await;
+    assert_eq!(orderly.up_ack().await, 2);
+    assert_eq!(orderly.next().await.unwrap_err().code(), Code::Ok);
     let mut line = joined(&bench).await;
     line.report(report(1, Vec::new(), vec![denied(&bench, 2)]))
         .await;

@@ -1,10 +1,12 @@
-//! Builds `caracal` in release and runs it.
+//! Builds `caracal` in release, with the filter beside it, and runs it.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use xshell::{Shell, cmd};
+
+use crate::steps;
 
 /// Builds, brings the stack up, walks through the demo.
 pub(crate) fn demo(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
@@ -43,7 +45,16 @@ pub(crate) fn bench(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
 /// Builds `caracal` and runs the end-to-end drills, or the named ones.
 pub(crate) fn drill(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     let _caracal = shell.push_env("CARACAL_BIN", build(shell)?);
-    let all = ["demo", "fail_closed", "freshness", "crash"].map(str::to_owned);
+    let all = [
+        "demo",
+        "fail_closed",
+        "freshness",
+        "crash",
+        "cases",
+        "corpus",
+        "chaos",
+    ];
+    let all = all.map(str::to_owned);
     let names: &[String] = if arguments.is_empty() {
         &all
     } else {
@@ -67,6 +78,17 @@ fn build(shell: &Shell) -> anyhow::Result<PathBuf> {
     if !caracal.exists() {
         bail!("the build left no {}", caracal.display());
     }
+    // Where `caracal up` looks for it: beside itself.
+    steps::targets(shell)?;
+    cmd!(
+        shell,
+        "cargo build --locked --profile wasm --target wasm32-wasip1 -p filter-wasm"
+    )
+    .run()?;
+    let filter = target.join("wasm32-wasip1/wasm/filter_wasm.wasm");
+    let beside = caracal.with_file_name("caracal-filter.wasm");
+    std::fs::copy(&filter, &beside)
+        .with_context(|| format!("copying {} to {}", filter.display(), beside.display()))?;
     Ok(caracal)
 }
 

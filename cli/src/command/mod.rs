@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod demo;
 pub(crate) mod down;
+pub(crate) mod filter;
 pub(crate) mod mandate;
 pub(crate) mod revoke;
 pub(crate) mod serve;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::args::{Common, Status};
+use crate::command::up::Options;
 use crate::http::Client;
 use crate::outcome::{Exit, Failure, Outcome, Printer};
 use crate::stack::home::Home;
@@ -48,6 +49,7 @@ pub(crate) async fn report(home: &Home) -> Outcome<Value> {
         .flat_map(|state| &state.processes)
         .map(|process| json!({ "name": process.name, "pid": process.pid, "restarts": process.restarts }))
         .collect();
+    let options = Options::read(home)?;
     let provisioned = Sample::read(home)?.is_some();
     let ready = running
         && provisioned
@@ -58,6 +60,7 @@ pub(crate) async fn report(home: &Home) -> Outcome<Value> {
     Ok(json!({
         "ready": ready,
         "home": home.dir().display().to_string(),
+        "attach": options.map(|options| options.attach),
         "endpoints": {
             "envoy": url(ports.envoy()),
             "envoy_admin": url(ports.envoy_admin()),
@@ -99,7 +102,21 @@ pub(crate) async fn services_ready(home: &Home, ports: Ports) -> bool {
             return false;
         }
     }
-    true
+    let filters = Options::read(home).ok().flatten();
+    filters_ready(ports, &token).await >= filters.map_or(0, Options::filters)
+}
+
+/// How many filters can decide, as ext-authz knows them.
+async fn filters_ready(ports: Ports, token: &str) -> u64 {
+    let Ok(client) = Client::new(ports.ext_authz_ops()) else {
+        return 0;
+    };
+    let metrics = client.text("/metrics", token).await.unwrap_or_default();
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("ext_authz_filter_vms_ready "))
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0)
 }
 
 fn text(report: &Value) -> String {

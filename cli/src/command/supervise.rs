@@ -26,9 +26,7 @@ const DATABASE: &str = "caracal";
 const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) async fn run(common: &Common) -> Outcome<()> {
     let home = Home::locate(common.home.as_deref())?;
-    let options: Options = home
-        .load("run/options.json")?
-        .context("`caracal up` was never run here")?;
+    let options = Options::read(&home)?.context("`caracal up` was never run here")?;
     let lock = home.data("run/supervisor.lock");
     let lock = File::create(&lock).with_context(|| format!("opening {}", lock.display()))?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,17 +17,15 @@ use crate::stack::connection::Connection;
 use crate::stack::home::Home;
 use crate::stack::ports::Ports;
 use crate::stack::state::State;
-use crate::stack::{configuration, sample, secrets, state};
+use crate::stack::{configuration, envoy, sample, secrets, state};
 
+/// Where what the supervisor is to run is written down.
+const OPTIONS: &str = "run/options.json";
 /// How long the stack may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) async fn run(common: &Common, arguments: &Up) -> Outcome<()> {
     let printer = Printer { json: common.json };
-    if arguments.attach != Attach::ExtAuthz {
-        let why = "this build has no filter: use --attach ext_authz";
-        return Err(Failure::new(Exit::Invalid, "attach_unavailable", why));
-    }
     let home = Home::locate(common.home.as_deref())?;
     let found = State::read(&home)?;
     let held = found.clone().filter(State::alive);
@@ -44,8 +43,17 @@ pub(crate) async fn run(common: &Common, arguments: &Up) -> Outcome<()> {
         return Err(Failure::new(Exit::Failed, "already_running", why));
     }
     let ports = held.as_ref().map_or(ports, |state| state.ports);
+    let attach = arguments.attach.unwrap_or_default();
+    if held.is_some()
+        && arguments.attach.is_some()
+        && Options::read(&home)?.is_some_and(|running| running.attach != attach)
+    {
+        let why = "this stack already runs with another --attach; `caracal down` first";
+        return Err(Failure::new(Exit::Failed, "already_running", why));
+    }
     let mut supervisor = None;
     if held.is_none() {
+        let module = module(attach, arguments.filter.as_deref())?;
         printer.remark("installing PostgreSQL, Valkey and Envoy where they are missing");
         engines::install()?;
         home.create()?;
@@ -57,13 +65,16 @@ pub(crate) async fn run(common: &Common, arguments: &Up) -> Outcome<()> {
         free(ports)?;
         secrets::create(&home)?;
         configuration::write(&home, ports)?;
-        home.save(
-            "run/options.json",
-            &Options {
-                ports,
-                workers: arguments.workers,
-            },
-        )?;
+        if let Some(module) = module {
+            home.write(envoy::MODULE, &module)?;
+        }
+        envoy::write(&home, ports, attach)?;
+        let options = Options {
+            ports,
+            workers: arguments.workers,
+            attach,
+        };
+        home.save(OPTIONS, &options)?;
         supervisor = Some(start_supervisor(&home)?);
     }
     wait(&home, ports, printer, supervisor).await?;
@@ -80,6 +91,42 @@ pub(crate) async fn run(common: &Common, arguments: &Up) -> Outcome<()> {
 pub(crate) struct Options {
     pub(crate) ports: Ports,
     pub(crate) workers: u16,
+    pub(crate) attach: Attach,
+}
+
+impl Options {
+    /// What the stack of this home was started with.
+    pub(crate) fn read(home: &Home) -> anyhow::Result<Option<Self>> {
+        home.load(OPTIONS)
+    }
+
+    /// How many VMs of the filter Envoy has: one a worker, and one of its main thread.
+    pub(crate) fn filters(self) -> u64 {
+        if self.attach.has_filter() {
+            u64::from(self.workers).saturating_add(1)
+        } else {
+            0
+        }
+    }
+}
+
+/// The filter's module, where the listener has one.
+fn module(attach: Attach, given: Option<&Path>) -> Outcome<Option<Vec<u8>>> {
+    if !attach.has_filter() {
+        return Ok(None);
+    }
+    let beside = || {
+        let own = std::env::current_exe().context("finding this program")?;
+        anyhow::Ok(own.with_file_name("caracal-filter.wasm"))
+    };
+    let path = given.map_or_else(beside, |given| Ok(given.to_path_buf()))?;
+    std::fs::read(&path).map(Some).map_err(|error| {
+        let why = format!(
+            "no filter at {} ({error}): `cargo xtask wasm` builds it, --filter FILE names another, --attach ext_authz does without",
+            path.display()
+        );
+        Failure::new(Exit::Invalid, "filter_missing", why)
+    })
 }
 
 /// Starts `caracal supervise` in a session of its own; it outlives this command.

@@ -6,7 +6,6 @@ use crate::stack::home::Home;
 use crate::stack::ports::Ports;
 use crate::stack::{sample, secrets};
 
-const ENVOY: &str = include_str!("../../../envoy/ext_authz.yaml");
 /// What the coordinator says on `caracal.authority`.
 const AUTHORITY: &str = r#"["revocation", "cutoff", "state", "policy", "key", "resource", "binding", "zone", "heartbeat", "snapshot"]"#;
 
@@ -19,7 +18,6 @@ pub(crate) fn write(home: &Home, ports: Ports) -> anyhow::Result<()> {
     )?;
     home.write("config/ext-authz.toml", ext_authz(home, ports)?.as_bytes())?;
     home.write("config/audit.toml", audit(home, ports)?.as_bytes())?;
-    home.write("config/envoy.yaml", envoy(ports)?.as_bytes())?;
     Ok(())
 }
 
@@ -125,45 +123,4 @@ fn audit(home: &Home, ports: Ports) -> anyhow::Result<String> {
         &kinds,
     )?);
     Ok(text)
-}
-
-/// The manifest with the stack's ports: the number before each `# name` is replaced.
-fn envoy(ports: Ports) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for line in ENVOY.lines() {
-        let known = line.rsplit_once(" # ").and_then(|(_, name)| {
-            let port = match name {
-                "envoy_admin" => ports.envoy_admin(),
-                "envoy" => ports.envoy(),
-                "ext_authz" => ports.ext_authz(),
-                "upstream" => ports.upstream(),
-                _ => return None,
-            };
-            let (before, _) = line.split_once("port_value: ")?;
-            Some(format!("{before}port_value: {port} }}"))
-        });
-        writeln!(text, "{}", known.as_deref().unwrap_or(line))?;
-    }
-    anyhow::ensure!(
-        !text.contains("port_value: 9090"),
-        "the manifest has a port without a name"
-    );
-    Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_port_of_the_manifest_is_replaced() {
-        let text = envoy(Ports { base: 20000 }).unwrap();
-        for port in [20080, 21901, 21090, 20099] {
-            assert!(text.contains(&format!("port_value: {port} }}")), "{port}");
-        }
-        for port in ["8080", "9901", "9090", "8099"] {
-            assert!(!text.contains(&format!("port_value: {port} ")), "{port}");
-        }
-        assert!(text.contains("failure_mode_allow: false"));
-    }
 }

@@ -4,6 +4,7 @@ pub(crate) mod acl;
 pub(crate) mod configuration;
 pub(crate) mod connection;
 pub(crate) mod environment;
+pub(crate) mod envoy;
 pub(crate) mod home;
 pub(crate) mod keep;
 pub(crate) mod ports;

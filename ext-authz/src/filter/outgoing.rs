@@ -23,7 +23,9 @@ pub(super) enum Item {
 pub(super) struct Outgoing {
     queue: mpsc::Receiver<Item>,
     parts: Option<(Arc<[Bytes]>, usize)>,
+    /// Why it is to be cut off; none once nobody can say so any more.
     end: Option<oneshot::Receiver<Status>>,
+    over: bool,
 }
 
 impl Outgoing {
@@ -32,6 +34,7 @@ impl Outgoing {
             queue,
             parts: None,
             end: Some(end),
+            over: false,
         }
     }
 
@@ -50,16 +53,21 @@ impl Stream for Outgoing {
     type Item = Result<Bytes, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(end) = self.end.as_mut() else {
+        if self.over {
             return Poll::Ready(None);
-        };
+        }
         // An end comes before what still waits: whoever is cut off is not told half of it first.
-        if let Poll::Ready(Ok(status)) = Pin::new(end).poll(context) {
+        if let Some(end) = self.end.as_mut()
+            && let Poll::Ready(end) = Pin::new(end).poll(context)
+        {
             self.end = None;
-            self.parts = None;
-            self.queue.close();
-            while self.queue.try_recv().is_ok() {}
-            return Poll::Ready(Some(Err(status)));
+            if let Ok(status) = end {
+                self.over = true;
+                self.parts = None;
+                self.queue.close();
+                while self.queue.try_recv().is_ok() {}
+                return Poll::Ready(Some(Err(status)));
+            }
         }
         loop {
             if let Some(part) = self.part() {
@@ -69,7 +77,7 @@ impl Stream for Outgoing {
                 Some(Item::One(bytes)) => return Poll::Ready(Some(Ok(bytes))),
                 Some(Item::Parts(parts)) => self.parts = Some((parts, 0)),
                 None => {
-                    self.end = None;
+                    self.over = true;
                     return Poll::Ready(None);
                 }
             }

@@ -120,6 +120,12 @@ impl Client {
         Ok(answer)
     }
 
+    /// The text at a path.
+    pub async fn text(&self, path: &str) -> String {
+        let answer = self.http.get(format!("{}{path}", self.base)).send().await;
+        answer.expect("an answer").text().await.expect("a text")
+    }
+
     /// A JSON call with a bearer token; gives status and body.
     pub async fn json(
         &self,

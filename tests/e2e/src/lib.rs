@@ -8,8 +8,27 @@
     reason = "test support: a failure here is a failed test"
 )]
 
+pub mod attack;
+mod authorizer;
+mod book;
+pub mod case;
 mod client;
+pub mod frames;
+mod load;
+mod relay;
+pub mod scene;
+mod signer;
+pub mod socket;
 mod stack;
+mod way;
 
+pub use authorizer::{Authorizer, Says};
+pub use book::{Book, Evidence};
 pub use client::{Answer, Client};
+pub use load::{Load, Tally};
+pub use relay::{Line, Relay};
+pub use scene::Scene;
+pub use signer::{Signer, claims};
+pub use socket::Reply;
 pub use stack::{Options, Output, Stack, caracal};
+pub use way::Way;

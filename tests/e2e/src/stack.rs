@@ -1,4 +1,4 @@
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -6,18 +6,23 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::Client;
+use crate::{Client, Way};
 
 /// How a stack is started.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Envoy's worker threads.
     pub workers: u32,
+    /// How its listener is protected.
+    pub way: Way,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { workers: 1 }
+        Self {
+            workers: 1,
+            way: Way::default(),
+        }
     }
 }
 
@@ -74,7 +79,7 @@ impl Stack {
             "up",
             "--json",
             "--attach",
-            "ext_authz",
+            options.way.name(),
             "--home",
             path(&home),
             "--port-base",
@@ -148,6 +153,14 @@ impl Stack {
         )
     }
 
+    /// Where an endpoint listens.
+    pub fn address(&self, endpoint: &str) -> SocketAddr {
+        let url = self.status["endpoints"][endpoint].as_str();
+        url.and_then(|url| url.strip_prefix("http://"))
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| panic!("no endpoint {endpoint}"))
+    }
+
     /// The bootstrap admin token.
     pub fn admin_token(&self) -> String {
         let file = self.status["admin_token_file"]
@@ -216,6 +229,34 @@ impl Stack {
     /// Sends a signal to a process of the stack.
     pub fn signal(&self, name: &str, signal: Signal) {
         kill_process(self.pid(name), signal).expect("signalling");
+    }
+
+    /// A counter of Envoy's; 0 where it has none of that name.
+    pub async fn counted(&self, name: &str) -> u64 {
+        let path = format!("/stats?filter=^{}$", name.replace('.', "\\."));
+        let text = self.client("envoy_admin").text(&path).await;
+        let value = text.trim().rsplit_once(": ").map(|(_, value)| value);
+        value.map_or(0, |value| value.parse().expect("a counter"))
+    }
+
+    /// The file that its Envoy runs from.
+    pub fn envoy_config(&self) -> PathBuf {
+        let pid = self.pid("envoy").as_raw_nonzero();
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("/proc");
+        let mut arguments = arguments.split('\0');
+        arguments.find(|argument| *argument == "--config-path");
+        PathBuf::from(arguments.next().expect("a configuration"))
+    }
+
+    /// Changes the file that its Envoy runs from, and starts Envoy anew.
+    pub fn change_envoy(&self, change: impl Fn(&str) -> String) {
+        let file = self.envoy_config();
+        let text = std::fs::read_to_string(&file).expect("a configuration");
+        let changed = change(&text);
+        assert_ne!(text, changed, "nothing was changed");
+        std::fs::write(&file, changed).expect("writing the configuration");
+        self.signal("envoy", Signal::KILL);
+        self.wait_ready();
     }
 
     /// The process that restarts the others.
@@ -291,11 +332,16 @@ fn binary() -> PathBuf {
     binary
 }
 
-/// A base such that the stack's ports (offsets below 4000) are likely free: tests run side by side.
+/// A base such that the stack's ports are free: tests run side by side.
 fn free_port_base() -> u16 {
+    const OFFSETS: [u16; 12] = [80, 81, 82, 83, 99, 1081, 1082, 1083, 1090, 1091, 1092, 1901];
     let probe = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let seed = probe.local_addr().expect("an address").port();
-    10_000 + (seed % 90) * 200
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    (0..90)
+        .map(|step| 10_000 + ((seed + step) % 90) * 200)
+        .find(|base| OFFSETS.iter().all(|offset| free(base + offset)))
+        .expect("free ports")
 }
 
 fn path(path: &Path) -> &str {
