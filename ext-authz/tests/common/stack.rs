@@ -333,6 +333,8 @@ pub fn config(
         [check]
         listen = "127.0.0.1:{port}"
         lame_duck = "300ms"
+        # What is tried here is not how fast a loaded machine is.
+        deadline = "10s"
         [ops]
         listen = "127.0.0.1:{ops}"
         [authority]
