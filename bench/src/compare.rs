@@ -1,6 +1,6 @@
 //! Ours in each of its ways beside what Envoy has itself, behind the same Envoy, in interleaved rounds.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -105,8 +105,11 @@ async fn ways(
         .await;
     ensure!(status == 200, "the key set answered {status}");
     let jwks = jwks.to_string();
-    let module = PathBuf::from(
-        std::env::var_os("CARACAL_FILTER").context("CARACAL_FILTER names the filter's module")?,
+    let module = std::env::current_exe()?.with_file_name("caracal-filter.wasm");
+    ensure!(
+        module.exists(),
+        "{} is missing; `cargo xtask bench` makes it",
+        module.display()
     );
     let ours = Ours {
         module,

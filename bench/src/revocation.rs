@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use e2e::{Options, Stack};
+use e2e::{Options, Stack, Way};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -11,9 +11,22 @@ use crate::{load, statistics};
 
 const REVOCATIONS: usize = 200;
 
-/// Revokes 200 mandates one by one, each while a client sends with it back to back.
+/// In the way without the filter and in the one with it.
 pub(crate) async fn run() -> anyhow::Result<Value> {
-    let stack = Stack::start(&Options::default());
+    let mut report = json!({});
+    for way in [Way::ExtAuthz, Way::Filter] {
+        report[way.name()] = one(way).await?;
+    }
+    Ok(report)
+}
+
+/// Revokes 200 mandates one by one, each while a client sends with it back to back.
+async fn one(way: Way) -> anyhow::Result<Value> {
+    let options = Options {
+        way,
+        ..Options::default()
+    };
+    let stack = Stack::start(&options);
     let envoy = port(&stack, "envoy")?;
     let coordinator = stack.client("coordinator");
     let token = stack.admin_token();
@@ -45,7 +58,7 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
         ensure!(committed <= answered, "committed in the future");
         from_commit.push((refused_at.as_nanosecond() - committed.as_nanosecond()) as f64 / 1e6);
         if number % 50 == 49 {
-            println!("{} revocations", number + 1);
+            println!("{way}: {} revocations", number + 1);
         }
     }
     let report = json!({
@@ -53,7 +66,7 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
         "commit_to_first_refusal_ms": summary(&from_commit),
         "call_to_first_refusal_ms": summary(&from_call),
     });
-    println!("{report:#}");
+    println!("{way}: {report:#}");
     Ok(report)
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn up(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
 
 /// Builds in release and runs the load driver; its arguments are passed on.
 pub(crate) fn bench(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
-    build(shell)?;
+    let _caracal = shell.push_env("CARACAL_BIN", build(shell)?);
     cmd!(
         shell,
         "cargo run --locked --release -p bench -- {arguments...}"
