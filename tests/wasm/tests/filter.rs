@@ -1,7 +1,6 @@
 //! The built filter in a proxy that is played, status by status.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     clippy::too_many_lines,
     unreachable_pub,
