@@ -34,13 +34,11 @@ fn with<T>(otherwise: T, act: impl FnOnce(&mut Vm) -> T) -> T {
         let mut vm = vm.try_borrow_mut().ok()?;
         act.take().map(|act| act(&mut vm))
     });
-    match done {
-        Ok(Some(done)) => done,
-        Ok(None) | Err(_) => {
-            hostcall::log(Level::Error, "a callback came inside of another one");
-            otherwise
-        }
+    if let Ok(Some(done)) = done {
+        return done;
     }
+    hostcall::log(Level::Error, "a callback came inside of another one");
+    otherwise
 }
 
 pub(crate) fn created(context: u32, parent: u32) {
@@ -90,6 +88,9 @@ pub(crate) fn deleted(context: u32) {
     with((), |vm| vm.delete(context));
 }
 
+/// Names and values.
+pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A map as the proxy takes it: the number of pairs, their lengths, then names and values, each ended by a zero.
 pub(crate) fn map<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Vec<u8> {
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
@@ -107,7 +108,7 @@ pub(crate) fn map<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone)
 }
 
 /// The pairs of a map that the proxy gave; none where it is not of the form.
-pub(crate) fn pairs(map: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn pairs(map: &[u8]) -> Option<Pairs> {
     if map.is_empty() {
         return Some(Vec::new());
     }

@@ -1,12 +1,10 @@
 //! The question to ext-authz about one request: what its own filter would ask, with every header as often as it occurs.
 
-use std::collections::BTreeMap;
-
 use mandate::id::AttachmentName;
 use prost::Message as _;
 use wire::envoy::{
-    Address, AttributeContext, CheckRequest, HeaderMap, HeaderValue, HttpRequest, Peer, Request,
-    SocketAddress,
+    Address, AttributeContext, CheckRequest, Extension, HeaderMap, HeaderValue, HttpRequest, Peer,
+    Request, SocketAddress,
 };
 
 use crate::exchange::Asked;
@@ -53,13 +51,16 @@ impl Call {
                 headers: asked.headers.iter().map(header).collect(),
             }),
         };
-        let extensions = [(ATTACHMENT_KEY.to_owned(), attachment.as_str().to_owned())];
+        let attachment = Extension {
+            key: ATTACHMENT_KEY.to_owned(),
+            value: attachment.as_str().to_owned(),
+        };
         let request = CheckRequest {
             attributes: Some(AttributeContext {
                 source: peer(asked.source),
                 destination: peer(asked.destination),
                 request: Some(Request { http: Some(http) }),
-                context_extensions: BTreeMap::from(extensions),
+                context_extensions: vec![attachment],
             }),
         };
         Self {

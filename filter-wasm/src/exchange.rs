@@ -348,12 +348,7 @@ impl<'a> Turn<'a> {
 
 impl Pending {
     /// An answer for someone who is gone: an allow is taken back.
-    fn too_late(
-        self: Box<Self>,
-        worker: &mut Worker,
-        bytes: &[u8],
-        moment: &Moment,
-    ) -> (Exchange, Effects) {
+    fn too_late(&self, worker: &mut Worker, bytes: &[u8], moment: &Moment) -> (Exchange, Effects) {
         if let Answer::Allowed(allowed, _) = Answer::read(bytes, self.caller.grpc) {
             let trace = Trace::from(&self.verified);
             let decision = allowed.decision();

@@ -236,11 +236,11 @@ fn option(key: &str, value: &str) -> envoy::HeaderValueOption {
 }
 
 fn metadata(fields: &[(&str, &str)]) -> envoy::Struct {
-    let field = |(name, value): &(&str, &str)| {
-        let value = envoy::Value {
+    let field = |(name, value): &(&str, &str)| envoy::Field {
+        key: (*name).to_owned(),
+        value: Some(envoy::Value {
             string_value: Some((*value).to_owned()),
-        };
-        ((*name).to_owned(), value)
+        }),
     };
     envoy::Struct {
         fields: fields.iter().map(field).collect(),
@@ -291,6 +291,7 @@ pub fn denied(grpc: i32, http: i32, code: &str) -> envoy::CheckResponse {
 }
 
 /// Every answer that is of no form that decides, with a word for it.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn undecided() -> Vec<(&'static str, Vec<u8>)> {
     let spoilt = |spoil: &dyn Fn(&mut envoy::CheckResponse)| {
         let mut answer = allowed();

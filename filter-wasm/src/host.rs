@@ -28,7 +28,8 @@ const KEPT: &str = "envoy.filters.http.ext_authz";
 /// One VM.
 #[derive(Debug, Default)]
 pub(crate) struct Vm {
-    roots: HashMap<u32, Root>,
+    /// Few, one a configuration.
+    roots: Vec<(u32, Root)>,
     streams: HashMap<u32, Stream>,
     calls: HashMap<u32, Asking>,
     abandoned: usize,
@@ -63,10 +64,20 @@ fn now() -> Moment {
     }
 }
 
+fn find(roots: &mut [(u32, Root)], context: u32) -> Option<&mut Root> {
+    let root = roots.iter_mut().find(|(known, _)| *known == context);
+    root.map(|(_, root)| root)
+}
+
 impl Vm {
+    fn root(&mut self, context: u32) -> Option<&mut Root> {
+        find(&mut self.roots, context)
+    }
+
     pub(crate) fn create(&mut self, context: u32, parent: u32) {
         if parent == 0 {
-            self.roots.insert(context, Root::default());
+            self.roots.retain(|(known, _)| *known != context);
+            self.roots.push((context, Root::default()));
         } else {
             let stream = Stream {
                 root: parent,
@@ -77,12 +88,12 @@ impl Vm {
     }
 
     pub(crate) fn configure(&mut self, root: u32, text: &[u8]) -> bool {
-        self.roots.entry(root).or_default().configure(text)
+        self.root(root).is_some_and(|root| root.configure(text))
     }
 
     pub(crate) fn tick(&mut self, root: u32) {
         let moment = now();
-        let Some(of) = self.roots.get_mut(&root) else {
+        let Some(of) = self.root(root) else {
             return;
         };
         let changed = of.feed(Input::Tick, &moment);
@@ -93,9 +104,10 @@ impl Vm {
     }
 
     pub(crate) fn request_headers(&mut self, context: u32) -> Action {
-        let room = self.streams.len() < MOST_STREAMS;
+        let few = self.streams.len() < MOST_STREAMS;
         let root = self.streams.get(&context).map(|stream| stream.root);
-        let Some(root) = root.and_then(|root| self.roots.get(&root)) else {
+        let held = |(known, _): &&(u32, Root)| Some(*known) == root;
+        let Some((_, root)) = self.roots.iter().find(held) else {
             return Action::Pause;
         };
         let Ok(headers) = hostcall::pairs(Map::RequestHeaders) else {
@@ -124,7 +136,7 @@ impl Vm {
                 code: code.as_deref(),
                 digest: digest.as_deref(),
             },
-            room,
+            room: few,
         };
         self.step(context, &Event::Headers(&asked), true)
     }
@@ -188,15 +200,15 @@ impl Vm {
         }
         let session = self
             .roots
-            .values_mut()
-            .find(|root| root.session() == Some(token));
-        if let Some(root) = session {
+            .iter_mut()
+            .find(|(_, root)| root.session() == Some(token));
+        if let Some((_, root)) = session {
             root.feed(Input::Closed, &now());
         }
     }
 
     pub(crate) fn ended(&mut self, context: u32) {
-        if let Some(root) = self.roots.get_mut(&context) {
+        if let Some(root) = self.root(context) {
             root.end();
         } else if self.streams.contains_key(&context) {
             self.step(context, &Event::Ended, false);
@@ -204,7 +216,7 @@ impl Vm {
     }
 
     pub(crate) fn delete(&mut self, context: u32) {
-        self.roots.remove(&context);
+        self.roots.retain(|(known, _)| *known != context);
         self.ended(context);
         let waited_for = matches!(
             self.streams.get(&context).map(|stream| &stream.exchange),
@@ -232,8 +244,8 @@ impl Vm {
     }
 
     fn took(&mut self, asking: Asking) {
-        let stream = self.streams.get(&asking.stream);
-        if let Some(root) = stream.and_then(|stream| self.roots.get_mut(&stream.root)) {
+        let root = self.streams.get(&asking.stream).map(|stream| stream.root);
+        if let Some(root) = root.and_then(|root| self.root(root)) {
             root.took(now().monotonic.saturating_sub(asking.since));
         }
     }
@@ -256,7 +268,7 @@ impl Vm {
 
     /// Looks at every exchange that went forward.
     fn recheck(&mut self, root: u32, moment: &Moment) {
-        let Some(of) = self.roots.get_mut(&root) else {
+        let Some(of) = find(&mut self.roots, root) else {
             return;
         };
         let mut over = Vec::new();
@@ -280,7 +292,7 @@ impl Vm {
         let Some(stream) = self.streams.get_mut(&context) else {
             return Action::Pause;
         };
-        let root = self.roots.get_mut(&stream.root);
+        let root = find(&mut self.roots, stream.root);
         let effects = root.and_then(|root| root.step(&mut stream.exchange, event, &moment));
         self.perform(context, effects.unwrap_or_default(), inline)
     }
@@ -295,7 +307,7 @@ impl Vm {
                     let _lost = hostcall::keep(&format!("caracal.{name}"), value.as_bytes());
                 }
                 Effect::Count(metric) => {
-                    if let Some(root) = root.and_then(|root| self.roots.get_mut(&root)) {
+                    if let Some(root) = root.and_then(|root| self.root(root)) {
                         root.count(metric);
                     }
                 }
@@ -337,12 +349,13 @@ impl Vm {
 
     fn dispatch(&mut self, context: u32, call: &check::Call) -> Result<(), Status> {
         let root = self.streams.get(&context).map(|stream| stream.root);
-        let config = root.and_then(|root| self.roots.get(&root)?.config());
+        let root = self.roots.iter().find(|(known, _)| Some(*known) == root);
+        let config = root.and_then(|(_, root)| root.config());
         let config = config.ok_or(Status(u32::MAX))?;
         let to = Method {
             target: config.authz.envelope(),
             service: wire::envoy::AUTHORIZATION,
-            method: check::METHOD,
+            name: check::METHOD,
         };
         let pairs = call.metadata.iter();
         let metadata = abi::map(pairs.map(|(name, value)| (name.as_bytes(), value.as_slice())));

@@ -109,7 +109,7 @@ pub(crate) struct Method<'a> {
     /// The message that names the service's cluster.
     pub(crate) target: &'a str,
     pub(crate) service: &'a str,
-    pub(crate) method: &'a str,
+    pub(crate) name: &'a str,
 }
 
 #[link(wasm_import_module = "env")]
@@ -220,7 +220,8 @@ fn taken(status: u32, data: *mut u8, size: usize) -> Result<Vec<u8>, Status> {
     }
     // SAFETY: with OK, `data` is what `proxy_on_memory_allocate` gave for exactly `size` bytes, which the proxy filled
     // and has given up.
-    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+    let taken = unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(data, size)) };
+    Ok(taken.into_vec())
 }
 
 /// Writes a message into the proxy's log. Where that fails there is no one left to tell.
@@ -273,7 +274,7 @@ pub(crate) fn buffer(buffer: Buffer, most: usize) -> Result<Vec<u8>, Status> {
 }
 
 /// All headers of a map, in order, as often as they occur.
-pub(crate) fn pairs(map: Map) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Status> {
+pub(crate) fn pairs(map: Map) -> Result<abi::Pairs, Status> {
     let (mut data, mut size) = (ptr::null_mut(), 0);
     // SAFETY: as above.
     let status = unsafe { proxy_get_header_map_pairs(map.number(), &raw mut data, &raw mut size) };
@@ -368,8 +369,8 @@ pub(crate) fn call(
             to.target.len(),
             to.service.as_ptr(),
             to.service.len(),
-            to.method.as_ptr(),
-            to.method.len(),
+            to.name.as_ptr(),
+            to.name.len(),
             metadata.as_ptr(),
             metadata.len(),
             message.as_ptr(),
@@ -392,8 +393,8 @@ pub(crate) fn open(to: Method<'_>) -> Result<u32, Status> {
             to.target.len(),
             to.service.as_ptr(),
             to.service.len(),
-            to.method.as_ptr(),
-            to.method.len(),
+            to.name.as_ptr(),
+            to.name.len(),
             metadata.as_ptr(),
             metadata.len(),
             &raw mut token,

@@ -51,15 +51,26 @@ pub struct ZoneMemory {
     broken: bool,
 }
 
+impl ZoneMemory {
+    fn new(zone: ZoneId, seed: u64) -> Self {
+        Self {
+            revocations: Revocations::new(),
+            verified: Verified::new(zone, seed),
+            states: HashMap::new(),
+            broken: false,
+        }
+    }
+}
+
 /// What is known of zones.
 #[derive(Debug)]
 pub struct Memory {
-    mine: Vec<ZoneId>,
     seed: u64,
     phase: Phase,
     freshness: Option<Freshness>,
     snapshot: Snapshot,
-    zones: HashMap<ZoneId, ZoneMemory>,
+    /// Few, so that looking through them is the fastest.
+    zones: Vec<(ZoneId, ZoneMemory)>,
 }
 
 /// A change that was not understood: only a snapshot helps.
@@ -70,12 +81,14 @@ impl Memory {
     /// An empty memory of these zones; `seed` is random.
     pub fn new(mine: Vec<ZoneId>, seed: u64) -> Self {
         Self {
-            mine,
+            zones: mine
+                .into_iter()
+                .map(|zone| (zone, ZoneMemory::new(zone, seed)))
+                .collect(),
             seed,
             phase: Phase::Empty,
             freshness: None,
             snapshot: Snapshot::new(),
-            zones: HashMap::new(),
         }
     }
 
@@ -113,7 +126,7 @@ impl Memory {
         if self.age(now).is_none_or(|age| age > bound) {
             return Err(Unavailable::Stale);
         }
-        match self.zones.get_mut(&zone) {
+        match self.held(zone) {
             Some(memory) if !memory.broken => Ok(memory),
             // Something about this zone came that was not understood.
             Some(_) | None => Err(Unavailable::Resync),
@@ -122,7 +135,8 @@ impl Memory {
 
     /// What is revoked in a zone, however old that is: it only refuses.
     pub fn revocations(&self, zone: ZoneId) -> Option<&Revocations> {
-        self.zones.get(&zone).map(|memory| &memory.revocations)
+        let held = self.zones.iter().find(|(held, _)| *held == zone);
+        held.map(|(_, memory)| &memory.revocations)
     }
 
     /// Its age was told.
@@ -144,10 +158,10 @@ impl Memory {
     /// undecidable until a snapshot is understood.
     pub fn apply(&mut self, changes: Vec<pb::Change>) -> Result<(), NotUnderstood> {
         let mut understood = Ok(());
-        for change in changes {
+        for change in changes.into_iter().filter(concerns) {
             let zone = AuthorityChange::zone_named(&change);
-            match AuthorityChange::try_from(change) {
-                Ok(change) if !self.mine.contains(&change.zone()) => {}
+            match AuthorityChange::without_policy(change) {
+                Ok(change) if self.held(change.zone()).is_none() => {}
                 Ok(AuthorityChange::Snapshot(change)) => self.row(&change),
                 Ok(change) => self.revoke(change),
                 Err(_) => {
@@ -165,23 +179,20 @@ impl Memory {
     /// Starts anew from a snapshot. What is dead stays dead and no cut-off falls, whatever the snapshot says; states of
     /// objects are what it says, so that none is held for ever.
     pub fn load(&mut self, changes: Vec<pb::Change>) -> Result<(), NotUnderstood> {
-        let mut next = Self::new(self.mine.clone(), self.seed);
+        let mine: Vec<ZoneId> = self.zones.iter().map(|(zone, _)| *zone).collect();
+        let mut next = Self::new(mine, self.seed);
         let mut rows = Vec::new();
         let mut lost = Vec::new();
-        for change in changes {
+        for change in changes.into_iter().filter(concerns) {
             let zone = AuthorityChange::zone_named(&change);
-            match AuthorityChange::try_from(change) {
-                Ok(change) if !next.mine.contains(&change.zone()) => {}
+            match AuthorityChange::without_policy(change) {
+                Ok(change) if next.held(change.zone()).is_none() => {}
                 Ok(AuthorityChange::Snapshot(change)) => rows.push(change),
                 Ok(change) => next.revoke(change),
                 Err(_) => lost.push(zone.ok_or(NotUnderstood)?),
             }
         }
-        rows.retain(|change| !matches!(change.what, What::Policy(_)));
         next.snapshot = next.snapshot.apply(&rows);
-        for zone in next.mine.clone() {
-            next.held(zone);
-        }
         for zone in lost {
             next.give_up(zone);
         }
@@ -193,35 +204,42 @@ impl Memory {
 
     /// Forgets dead ids whose time is over.
     pub fn sweep(&mut self, now: Timestamp) {
-        for zone in self.zones.values_mut() {
+        for (_, zone) in &mut self.zones {
             zone.revocations.sweep(now);
         }
     }
 
     fn row(&mut self, change: &Change) {
-        if matches!(change.what, What::Policy(_)) {
-            return;
-        }
         self.snapshot = self.snapshot.apply([change]);
         // Trust in what was verified before rests on both.
-        if matches!(change.what, What::Key { .. } | What::Zone(_)) {
-            self.held(change.zone).verified.clear();
+        if matches!(change.what, What::Key { .. } | What::Zone(_))
+            && let Some(memory) = self.held(change.zone)
+        {
+            memory.verified.clear();
         }
     }
 
     fn revoke(&mut self, change: AuthorityChange) {
         match change {
             AuthorityChange::Snapshot(_) => {}
-            AuthorityChange::Dead(dead) => dead.apply(&mut self.held(dead.zone).revocations),
+            AuthorityChange::Dead(dead) => {
+                if let Some(memory) = self.held(dead.zone) {
+                    dead.apply(&mut memory.revocations);
+                }
+            }
             AuthorityChange::CutOff(cut_off) => {
-                cut_off.apply(&mut self.held(cut_off.zone).revocations);
+                if let Some(memory) = self.held(cut_off.zone) {
+                    cut_off.apply(&mut memory.revocations);
+                }
             }
             AuthorityChange::State { version, change } => self.state(version, &change),
         }
     }
 
     fn state(&mut self, version: u64, change: &StateChange) {
-        let zone = self.held(change.zone);
+        let Some(zone) = self.held(change.zone) else {
+            return;
+        };
         let held = zone.states.entry(change.anchor.clone()).or_default();
         if version > *held {
             *held = version;
@@ -229,33 +247,36 @@ impl Memory {
         }
     }
 
-    /// The memory of a zone, made when it is first spoken of.
-    fn held(&mut self, zone: ZoneId) -> &mut ZoneMemory {
-        let seed = self.seed;
-        self.zones.entry(zone).or_insert_with(|| ZoneMemory {
-            revocations: Revocations::new(),
-            verified: Verified::new(zone, seed),
-            states: HashMap::new(),
-            broken: false,
-        })
+    /// The memory of a zone; none where it is not ours.
+    fn held(&mut self, zone: ZoneId) -> Option<&mut ZoneMemory> {
+        let mut zones = self.zones.iter_mut();
+        zones
+            .find(|(held, _)| *held == zone)
+            .map(|(_, memory)| memory)
     }
 
     fn give_up(&mut self, zone: ZoneId) {
-        if self.mine.contains(&zone) {
-            self.held(zone).broken = true;
+        if let Some(memory) = self.held(zone) {
+            memory.broken = true;
         }
     }
 
     /// Takes over what was known to be dead or cut off before.
-    fn keep(&mut self, before: HashMap<ZoneId, ZoneMemory>) {
+    fn keep(&mut self, before: Vec<(ZoneId, ZoneMemory)>) {
         for (zone, mut old) in before {
             for anchor in old.states.keys() {
                 old.revocations
                     .set_state(anchor.clone(), ObjectState::Active);
             }
-            let held = self.held(zone);
-            old.revocations.merge(&held.revocations);
-            held.revocations = old.revocations;
+            if let Some(held) = self.held(zone) {
+                old.revocations.merge(&held.revocations);
+                held.revocations = old.revocations;
+            }
         }
     }
+}
+
+/// Whether a filter has a use for it: policy is for ext-authz.
+fn concerns(change: &pb::Change) -> bool {
+    !matches!(change.what, Some(pb::change::What::Policy(_)))
 }

@@ -131,10 +131,15 @@ const PROBE_SIGNATURE: [u8; 64] = [
 ];
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;
 
     /// Plays the proxy: takes the arguments apart and verifies what they hold.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "a proxy may have no such function"
+    )]
     fn proxy(arguments: &[u8]) -> Option<Vec<u8>> {
         let arguments = Arguments::decode(arguments).unwrap();
         assert_eq!(arguments.hash_function, "sha256");

@@ -3,8 +3,6 @@
 //!
 //! Not here: the authorization service itself, which ext-authz serves with the full messages.
 
-use std::collections::BTreeMap;
-
 use prost::{Message, Oneof};
 
 /// The service that decides.
@@ -31,8 +29,19 @@ pub struct AttributeContext {
     #[prost(message, optional, tag = "4")]
     pub request: Option<Request>,
     /// What the proxy's configuration says about it.
-    #[prost(btree_map = "string, string", tag = "10")]
-    pub context_extensions: BTreeMap<String, String>,
+    #[prost(message, repeated, tag = "10")]
+    pub context_extensions: Vec<Extension>,
+}
+
+/// An entry of `AttributeContext.context_extensions`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Extension {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// Its value.
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 /// `AttributeContext.Peer`.
@@ -199,8 +208,19 @@ pub struct Status {
 #[derive(Clone, PartialEq, Message)]
 pub struct Struct {
     /// Its members.
-    #[prost(btree_map = "string, message", tag = "1")]
-    pub fields: BTreeMap<String, Value>,
+    #[prost(message, repeated, tag = "1")]
+    pub fields: Vec<Field>,
+}
+
+/// An entry of `Struct.fields`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Field {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// Its value.
+    #[prost(message, optional, tag = "2")]
+    pub value: Option<Value>,
 }
 
 /// `google.protobuf.Value`, where it is text.
@@ -212,9 +232,11 @@ pub struct Value {
 }
 
 impl Struct {
-    /// The text of a member.
+    /// The text of a member; none where several have this name.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.fields.get(name)?.string_value.as_deref()
+        let mut named = self.fields.iter().filter(|field| field.key == name);
+        let field = named.next().filter(|_| named.next().is_none())?;
+        field.value.as_ref()?.string_value.as_deref()
     }
 }
 
@@ -254,10 +276,10 @@ mod tests {
         .concat();
         let answer = CheckResponse::decode(bytes.as_slice()).unwrap();
         assert_eq!(answer.status.unwrap().code, 0);
-        assert_eq!(
-            answer.dynamic_metadata.unwrap().text("decision_id"),
-            Some("x")
-        );
+        let mut metadata = answer.dynamic_metadata.unwrap();
+        assert_eq!(metadata.text("decision_id"), Some("x"));
+        metadata.fields.push(metadata.fields[0].clone());
+        assert_eq!(metadata.text("decision_id"), None, "it is there twice");
         let Some(HttpResponse::Ok(ok)) = answer.http_response else {
             panic!("no ok_response")
         };

@@ -50,11 +50,17 @@ pub(crate) fn fmt(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Clippy over all targets.
+/// Clippy over all targets, and over what exists inside a proxy's VM only.
 pub(crate) fn lint(shell: &Shell, _: &[String]) -> anyhow::Result<()> {
     cmd!(
         shell,
         "cargo clippy --locked --workspace --all-targets --all-features -- -D warnings"
+    )
+    .run()?;
+    targets(shell)?;
+    cmd!(
+        shell,
+        "cargo clippy --locked -p filter-wasm --target wasm32-wasip1 -- -D warnings"
     )
     .run()?;
     Ok(())

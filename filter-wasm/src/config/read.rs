@@ -1,6 +1,5 @@
 //! From JSON to a configuration. The document is walked by hand, so that everything wrong is found at once.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use mandate::canonical;
@@ -249,7 +248,7 @@ fn zones(root: &Section<'_>, findings: &mut Vec<Finding>) -> Vec<Zone> {
 
 fn routes(root: &Section<'_>, findings: &mut Vec<Finding>) -> Vec<(Route, Mode)> {
     let mut routes = Vec::new();
-    let mut seen = HashSet::new();
+    let mut seen = Vec::new();
     for section in root.list("routes", findings) {
         section.know(&["route_name", "host", "mode"], findings);
         let mode = section.mode(findings);
@@ -259,9 +258,10 @@ fn routes(root: &Section<'_>, findings: &mut Vec<Finding>) -> Vec<(Route, Mode)>
             name.0.and_then(Value::as_str),
             name.1.and_then(Value::as_str),
         );
-        if !seen.insert(name) {
+        if seen.contains(&name) {
             find::<()>(findings, section.path.clone(), "is named twice");
         }
+        seen.push(name);
         if let (Some(route), Some(mode)) = (route, mode) {
             routes.push((route, mode));
         }

@@ -1,6 +1,5 @@
 //! What is measured. The proxy shows each name after `wasmcustom.`; all VMs of a process share them.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::exchange::Metric;
@@ -9,25 +8,22 @@ use crate::hostcall::{self, Kind};
 /// What is measured, defined when first needed. What the proxy does not take is not measured.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
-    counters: HashMap<Metric, Option<u32>>,
-    known: HashMap<&'static str, Option<u32>>,
+    counters: Vec<(Metric, Option<u32>)>,
+    known: Vec<(&'static str, Option<u32>)>,
     ready: bool,
 }
 
 impl Metrics {
     pub(super) fn count(&mut self, metric: Metric) {
-        let id = self.counters.entry(metric).or_insert_with(|| {
-            let name = match metric {
-                Metric::Admitted => "caracal_filter_admitted".to_owned(),
-                Metric::Refused(code) => format!("caracal_filter_refused_{code}"),
-                Metric::Relayed(code) => format!("caracal_filter_relayed_{code}"),
-                Metric::Hit => "caracal_filter_verified_hit".to_owned(),
-                Metric::Miss => "caracal_filter_verified_miss".to_owned(),
-                Metric::Cut => "caracal_filter_streams_cut".to_owned(),
-            };
-            hostcall::define(Kind::Counter, &name).ok()
-        });
-        if let Some(id) = *id {
+        let known = self.counters.iter().find(|(known, _)| *known == metric);
+        let id = if let Some((_, id)) = known {
+            *id
+        } else {
+            let id = hostcall::define(Kind::Counter, &name(metric)).ok();
+            self.counters.push((metric, id));
+            id
+        };
+        if let Some(id) = id {
             let _unmeasured = hostcall::increment(id, 1);
         }
     }
@@ -68,9 +64,23 @@ impl Metrics {
     }
 
     fn id(&mut self, kind: Kind, name: &'static str) -> Option<u32> {
-        *self
-            .known
-            .entry(name)
-            .or_insert_with(|| hostcall::define(kind, name).ok())
+        let known = self.known.iter().find(|(known, _)| *known == name);
+        if let Some((_, id)) = known {
+            return *id;
+        }
+        let id = hostcall::define(kind, name).ok();
+        self.known.push((name, id));
+        id
+    }
+}
+
+fn name(metric: Metric) -> String {
+    match metric {
+        Metric::Admitted => "caracal_filter_admitted".to_owned(),
+        Metric::Refused(code) => ["caracal_filter_refused_", code].concat(),
+        Metric::Relayed(code) => ["caracal_filter_relayed_", code].concat(),
+        Metric::Hit => "caracal_filter_verified_hit".to_owned(),
+        Metric::Miss => "caracal_filter_verified_miss".to_owned(),
+        Metric::Cut => "caracal_filter_streams_cut".to_owned(),
     }
 }

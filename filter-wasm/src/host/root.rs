@@ -136,7 +136,7 @@ impl Root {
                 let to = Method {
                     target: parts.config.feed.envelope(),
                     service: feed::SERVICE,
-                    method: feed::METHOD,
+                    name: feed::METHOD,
                 };
                 match hostcall::open(to) {
                     Ok(token) => {

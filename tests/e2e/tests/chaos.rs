@@ -342,6 +342,10 @@ async fn with_the_filter_nothing_passes_that_nobody_allowed() {
     parts_go_away(Way::Filter).await;
     answers_are_not_ours(Way::Filter).await;
     envoy_is_exchanged(Way::Filter).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_filter_no_allow_stands_of_what_was_refused_while_envoy_came_back() {
     envoy_ends(Way::Filter);
 }
 
@@ -350,6 +354,10 @@ async fn with_both_nothing_passes_that_nobody_allowed() {
     parts_go_away(Way::Both).await;
     answers_are_not_ours(Way::Both).await;
     envoy_is_exchanged(Way::Both).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_both_no_allow_stands_of_what_was_refused_while_envoy_came_back() {
     envoy_ends(Way::Both);
 }
 
@@ -358,5 +366,9 @@ async fn with_ext_authz_nothing_passes_that_nobody_allowed() {
     parts_go_away(Way::ExtAuthz).await;
     answers_are_not_ours(Way::ExtAuthz).await;
     envoy_is_exchanged(Way::ExtAuthz).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_ext_authz_no_allow_stands_of_what_was_refused_while_envoy_came_back() {
     envoy_ends(Way::ExtAuthz);
 }

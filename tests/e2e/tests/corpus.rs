@@ -16,6 +16,9 @@ use Expected::{Closed, Envoy, Ours, Passes};
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cases/cases.json");
 const VECTORS: &str = include_str!("../../../mandate/tests/vectors/mandate.json");
 
+/// Clients that go without waiting for an answer.
+const ABANDONED: u64 = 20;
+
 const PATH_REFUSED: Expected = Ours(400, "path_refused");
 const HOST_REFUSED: Expected = Ours(400, "host_refused");
 const METHOD_REFUSED: Expected = Ours(400, "method_refused");
@@ -526,8 +529,14 @@ async fn every_attack_fails(way: Way) {
         wrong.len(),
         wrong.join("\n")
     );
+    for _ in 0..ABANDONED {
+        socket::abandon(scene.address(), &good.bytes());
+    }
+    scene.book.may_have(ABANDONED);
     // Where a body or trailers turn out to be none, Envoy has asked already and answers by itself.
     scene.book.may_have(2);
+    // CONNECT has no route, and without one Envoy's own filter asks nobody.
+    scene.unasked = if way == Way::Both { 2 } else { 0 };
     scene.balance().await;
     println!(
         "{way}: {} attacks, {} refused by Envoy, {} decided: {:?}",

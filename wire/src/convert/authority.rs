@@ -77,6 +77,24 @@ impl TryFrom<pb::Change> for AuthorityChange {
 
     fn try_from(message: pb::Change) -> Result<Self, ConvertError> {
         let version = message.version;
+        match &message.what {
+            Some(pb::change::What::Policy(policy)) => {
+                let (zone, what) = policy_of(policy)?;
+                Ok(Self::Snapshot(Change {
+                    zone,
+                    version,
+                    what,
+                }))
+            }
+            Some(_) | None => Self::without_policy(message),
+        }
+    }
+}
+
+impl AuthorityChange {
+    /// From a message of any kind but policy, for readers that have no use for it and should not hold the code either.
+    pub fn without_policy(message: pb::Change) -> Result<Self, ConvertError> {
+        let version = message.version;
         let snapshot = |(zone, what)| {
             Self::Snapshot(Change {
                 zone,
@@ -89,7 +107,9 @@ impl TryFrom<pb::Change> for AuthorityChange {
             pb::change::What::Key(key) => snapshot(key_of(&key)?),
             pb::change::What::Resource(resource) => snapshot(resource_of(resource)?),
             pb::change::What::Binding(binding) => snapshot(binding_of(binding)?),
-            pb::change::What::Policy(policy) => snapshot(policy_of(&policy)?),
+            pb::change::What::Policy(_) => {
+                return Err(ConvertError::new("change.what", Wrong::Unknown));
+            }
             pb::change::What::State(state) => Self::State {
                 version,
                 change: state.try_into()?,
