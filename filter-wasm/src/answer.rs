@@ -61,6 +61,7 @@ fn said(metadata: &Struct) -> Said<'_> {
         decision: metadata.text("decision_id"),
         code: metadata.text("code"),
         digest: metadata.text("mandate_digest"),
+        zone: metadata.text("zone"),
     }
 }
 

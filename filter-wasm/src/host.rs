@@ -125,7 +125,8 @@ impl Vm {
                 .then(|| hostcall::property(&["metadata", "filter_metadata", KEPT, name]));
             String::from_utf8(value.flatten()?).ok()
         };
-        let (decision, code, digest) = (kept("decision_id"), kept("code"), kept("mandate_digest"));
+        let (decision, code) = (kept("decision_id"), kept("code"));
+        let (digest, zone) = (kept("mandate_digest"), kept("zone"));
         let asked = Asked {
             headers: &headers,
             source: &source,
@@ -135,6 +136,7 @@ impl Vm {
                 decision: decision.as_deref(),
                 code: code.as_deref(),
                 digest: digest.as_deref(),
+                zone: zone.as_deref(),
             },
             room: few,
         };

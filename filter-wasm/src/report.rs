@@ -21,8 +21,10 @@ const MOST_DENIED: usize = 1_024;
 const MOST_WITHDRAWN: usize = 8_192;
 /// Batches held at a time: as many as may be unacknowledged on a stream. Meanwhile counts go on in memory.
 const MOST_BATCHES: usize = 8;
-/// Refusals of one batch.
-const BATCH: usize = 256;
+/// Bytes of one batch, well below what ext-authz takes: one that it refused for its size would be sent again for ever.
+const BATCH_BYTES: usize = 192 * 1_024;
+/// What the encoding adds to an item.
+const FRAME: usize = 8;
 /// Counts are of one such window.
 const WINDOW_NS: i64 = 10_000_000_000;
 
@@ -168,23 +170,33 @@ impl Reports {
 
     fn seal(&mut self) {
         while self.batches.len() < MOST_BATCHES {
-            let withdrawn = self.withdrawn.len().min(BATCH);
-            let denied = self.denied.len().min(BATCH.saturating_sub(withdrawn));
-            let mut told: Vec<pb::Denied> = self.withdrawn.drain(..withdrawn).collect();
-            told.extend(self.denied.drain(..denied));
-            let counts: Vec<pb::RefusalCount> =
-                self.counts.drain().map(|(_, count)| count).collect();
-            if told.is_empty() && counts.is_empty() {
+            let mut batch = pb::Refusals {
+                seq: self.sealed.saturating_add(1),
+                ..pb::Refusals::default()
+            };
+            let mut room = BATCH_BYTES;
+            for queue in [&mut self.withdrawn, &mut self.denied] {
+                while let Some(denied) = queue.pop_front_if(|denied| fits(denied, &mut room)) {
+                    batch.denied.push(denied);
+                }
+            }
+            let counts = self.counts.extract_if(|_, count| fits(count, &mut room));
+            batch.counts = counts.map(|(_, count)| count).collect();
+            if batch.denied.is_empty() && batch.counts.is_empty() {
                 return;
             }
-            self.sealed = self.sealed.saturating_add(1);
-            self.batches.push_back(pb::Refusals {
-                seq: self.sealed,
-                counts,
-                denied: told,
-            });
+            self.sealed = batch.seq;
+            self.batches.push_back(batch);
         }
     }
+}
+
+/// Whether an item still fits, and takes its room.
+fn fits(item: &impl prost::Message, room: &mut usize) -> bool {
+    let taken = item.encoded_len().saturating_add(FRAME);
+    let left = room.checked_sub(taken);
+    *room = left.unwrap_or(*room);
+    left.is_some()
 }
 
 /// Nanoseconds since the Unix epoch.

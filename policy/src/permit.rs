@@ -96,6 +96,8 @@ pub struct Said<'a> {
     pub code: Option<&'a str>,
     /// `mandate_digest`, in lower-case hexadecimal.
     pub digest: Option<&'a str>,
+    /// `zone`.
+    pub zone: Option<&'a str>,
 }
 
 impl CheckAllowed {
@@ -148,6 +150,7 @@ mod tests {
             decision: Some(decision),
             code: Some(ALLOWED),
             digest: None,
+            zone: None,
         }
     }
 
@@ -191,6 +194,7 @@ mod tests {
         let digest = hex(&mandate.digest());
         let about = |digest| Said {
             digest,
+            zone: None,
             ..said(OURS)
         };
         assert!(CheckAllowed::of_metadata(&about(Some(&digest)), &mandate).is_some());

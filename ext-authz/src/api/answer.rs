@@ -129,7 +129,10 @@ fn header(name: &str, value: String) -> HeaderValueOption {
 /// What the proxy's logs and its other filters can know the decision by.
 fn metadata(decided: &Decided, code: &str) -> Struct {
     let Trace {
-        position, mandate, ..
+        position,
+        mandate,
+        zone,
+        ..
     } = &decided.trace;
     let mut fields = vec![
         (
@@ -140,6 +143,9 @@ fn metadata(decided: &Decided, code: &str) -> Struct {
     ];
     if let Some(position) = position {
         fields.push(("pos", value::Kind::StringValue(position.pos.to_string())));
+    }
+    if let Some(zone) = zone {
+        fields.push(("zone", value::Kind::StringValue(zone.to_string())));
     }
     if let Some(mandate) = mandate {
         fields.push((

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use mandate::canonical;
-use mandate::id::DecisionId;
+use mandate::id::{DecisionId, ZoneId};
 use wire::pb::caracal::filter::v1::Denied;
 
 use super::{Asked, request_id};
@@ -23,6 +23,8 @@ pub(super) struct Caller {
     peer: Option<IpAddr>,
     request_id: String,
     method: String,
+    /// The zone in which the proxy's own filter got an allow: of use while we know none ourselves.
+    zone: Option<ZoneId>,
 }
 
 impl Caller {
@@ -34,6 +36,7 @@ impl Caller {
             peer: report::address(asked.source).map(|address| address.ip()),
             request_id: request_id(asked).to_owned(),
             method: method.to_owned(),
+            zone: asked.kept.zone.and_then(|zone| ZoneId::parse(zone).ok()),
         }
     }
 
@@ -65,7 +68,10 @@ impl Caller {
         at: Timestamp,
     ) {
         let refused = self.refused(decision, code, trace, at);
-        let denied = denied(&refused, trace, worker, true);
+        let mut denied = denied(&refused, trace, worker, true);
+        if denied.zone_id.is_empty() {
+            denied.zone_id = self.zone.map(|zone| zone.to_string()).unwrap_or_default();
+        }
         worker.reports.deny(denied, &refused);
     }
 

@@ -503,6 +503,7 @@ fn what_is_only_verified_needs_the_word_about_this_mandate() {
         decision,
         code,
         digest,
+        zone: None,
     };
     let mut case = Case::new("verify_only");
     let whole = said(
@@ -551,6 +552,22 @@ fn what_is_only_verified_needs_the_word_about_this_mandate() {
     let (_, effects) = case.ask(&good(&token), whole);
     assert_eq!(refused(&effects), Some("revoked"));
     assert!(case.reports().0[0].withdraws);
+}
+
+#[test]
+fn who_knows_nothing_yet_takes_an_allow_back_in_the_zone_it_was_given_in() {
+    let mut case = Case::empty("verify_only");
+    let kept = Said {
+        decision: Some(fixture::DECISION),
+        code: Some("allowed"),
+        digest: None,
+        zone: Some(fixture::ZONE),
+    };
+    let (_, effects) = case.ask(&good(&mandate(|_| {})), kept);
+    assert_eq!(refused(&effects), Some("authority_not_ready"));
+    let (denied, _) = case.reports();
+    assert_eq!(denied[0].decision_id, fixture::DECISION);
+    assert!(denied[0].withdraws && denied[0].zone_id == fixture::ZONE);
 }
 
 #[test]
@@ -724,6 +741,7 @@ impl Model {
                     decision: Some(fixture::DECISION),
                     code: Some("allowed"),
                     digest: Some(&words.digest),
+                    zone: None,
                 });
                 let asked = Asked {
                     headers: &headers,

@@ -112,3 +112,34 @@ proptest! {
         prop_assert_eq!(told, made);
     }
 }
+
+#[test]
+fn no_batch_is_larger_than_ext_authz_takes_and_nothing_is_left_behind() {
+    let mut reports = Reports::default();
+    let long = pb::Denied {
+        scopes: "s".repeat(6_000),
+        ..pb::Denied::default()
+    };
+    let refused = refused("revoked", [10, 0, 0, 1], 1_000);
+    for _ in 0..200 {
+        reports.deny(long.clone(), &refused);
+    }
+    for number in 0..200_u8 {
+        reports.count(&Refused {
+            peer: Some(IpAddr::from([10, 0, number, 1])),
+            request_id: "i",
+            ..refused.clone()
+        });
+    }
+    let (mut told, mut counted_so_far) = (0, 0);
+    while !reports.is_empty() {
+        let batches = reports.send();
+        for batch in &batches {
+            assert!(prost::Message::encoded_len(batch) <= BATCH_BYTES + 64);
+            told += batch.denied.len();
+        }
+        counted_so_far += counted(&batches);
+        reports.acknowledged(reports.made());
+    }
+    assert_eq!((told, counted_so_far), (200, 200));
+}
