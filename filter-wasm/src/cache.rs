@@ -97,8 +97,6 @@ impl Verified {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::fixture;
 
@@ -117,10 +115,10 @@ mod tests {
             issuer: mandate::id::Issuer::parse(fixture::ISSUER).unwrap(),
             usage: Use::Resource,
         };
-        let now = jiff::Timestamp::from_second(fixture::START).unwrap();
+        let now = jiff::Timestamp::from_second(fixture::START.saturating_add(1)).unwrap();
         let mandate = UnverifiedMandate::parse(token.as_bytes())
             .unwrap()
-            .authenticate(&trust, &keys, &RustCrypto, now + Duration::from_secs(1));
+            .authenticate(&trust, &keys, &RustCrypto, now);
         (token.clone(), mandate.unwrap())
     }
 
