@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 pub(crate) struct Round {
     pub(crate) requests: u64,
     pub(crate) seconds: f64,
+    /// Answers of another status than expected.
+    pub(crate) others: u64,
     pub(crate) latencies_us: Vec<f64>,
 }
 
@@ -36,9 +38,18 @@ pub(crate) async fn run(
     }
     let mut round = Round::default();
     for task in tasks {
-        let latencies = task.await??;
+        let (latencies, others) = task.await??;
+        round.others += others;
         round.requests += latencies.len() as u64;
         round.latencies_us.extend(latencies);
+    }
+    // A stall of the disk makes a few answers come too late to decide; more of them would be another benchmark.
+    if round.others * 100 > round.requests {
+        bail!(
+            "{} of {} answers had another status than {status}",
+            round.others,
+            round.requests
+        );
     }
     round.seconds = started.elapsed().as_secs_f64();
     Ok(round)
@@ -49,27 +60,24 @@ async fn connection(
     request: Vec<u8>,
     deadline: Instant,
     status: u16,
-) -> anyhow::Result<Vec<f64>> {
+) -> anyhow::Result<(Vec<f64>, u64)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))
         .await
         .context("connecting to Envoy")?;
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(8192);
-    let mut latencies = Vec::new();
+    let (mut latencies, mut others) = (Vec::new(), 0);
     while Instant::now() < deadline {
         let sent = Instant::now();
         stream.write_all(&request).await?;
         let answered = answer(&mut stream, &mut buffer).await?;
         if answered != status {
-            bail!(
-                "an answer was {answered}, expected {status}: {}",
-                String::from_utf8_lossy(&buffer)
-            );
+            others += 1;
         }
         latencies.push(sent.elapsed().as_secs_f64() * 1e6);
         buffer.clear();
     }
-    Ok(latencies)
+    Ok((latencies, others))
 }
 
 /// Sends one request on an open connection and gives the status.
