@@ -1,6 +1,6 @@
 //! What ext-authz answered. The protocol takes an empty answer for an allow; here only an explicit one is.
 
-use mandate::OWNED_HEADERS;
+use mandate::{Mandate, OWNED_HEADERS};
 use policy::{CheckAllowed, Denial, Said};
 use prost::Message as _;
 use wire::envoy::{CheckResponse, HttpResponse, OkHttpResponse, Struct};
@@ -31,8 +31,8 @@ pub struct Shown {
 }
 
 impl Answer {
-    /// Reads an answer.
-    pub fn read(bytes: &[u8], grpc: bool) -> Self {
+    /// Reads an answer about a request with this mandate.
+    pub fn read(bytes: &[u8], grpc: bool, mandate: &Mandate) -> Self {
         let Ok(answer) = CheckResponse::decode(bytes) else {
             return Self::Malformed;
         };
@@ -40,7 +40,7 @@ impl Answer {
         let status = answer.status.map(|status| status.code);
         match (status, answer.http_response) {
             (Some(0), Some(HttpResponse::Ok(ok))) => {
-                match CheckAllowed::of_answer(status, &said(&metadata)) {
+                match CheckAllowed::of_answer(status, &said(&metadata), mandate) {
                     Some(allowed) => Self::Allowed(allowed, Box::new(Shown::of(&ok))),
                     None => Self::Malformed,
                 }

@@ -3,8 +3,8 @@
 use mandate::id::AttachmentName;
 use prost::Message as _;
 use wire::envoy::{
-    Address, AttributeContext, CheckRequest, Extension, HeaderMap, HeaderValue, HttpRequest, Peer,
-    Request, SocketAddress,
+    ATTACHMENT_KEY, Address, AttributeContext, CheckRequest, Extension, HeaderMap, HeaderValue,
+    HttpRequest, Peer, Request, SocketAddress,
 };
 
 use crate::exchange::Asked;
@@ -12,12 +12,6 @@ use crate::report::address;
 
 /// The method of the service.
 pub const METHOD: &str = "Check";
-
-/// The key of the context extensions that names the attachment.
-const ATTACHMENT_KEY: &str = "caracal.bindings";
-
-/// Request ids longer than this are not kept.
-const MOST_REQUEST_ID: usize = 128;
 
 /// Headers that go on as metadata of the call, so that the two can be found together.
 const TRACE: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
@@ -41,7 +35,7 @@ impl Call {
             raw_value: value.clone(),
         };
         let http = HttpRequest {
-            id: request_id(asked).to_owned(),
+            id: asked.request_id().to_owned(),
             method: text(asked.first(b":method")),
             path: text(asked.first(b":path")),
             host: text(asked.first(b":authority")),
@@ -91,11 +85,4 @@ fn metadata(asked: &Asked<'_>) -> Vec<(&'static str, Vec<u8>)> {
         fit.then(|| (name, value.to_vec()))
     };
     TRACE.into_iter().filter_map(value).collect()
-}
-
-/// The proxy's id of a request, if it is fit to keep: an attribute for people, believed in nothing.
-pub fn request_id<'a>(asked: &Asked<'a>) -> &'a str {
-    let value = str::from_utf8(asked.first(b"x-request-id")).unwrap_or_default();
-    let fit = value.len() <= MOST_REQUEST_ID && value.bytes().all(|byte| byte.is_ascii_graphic());
-    if fit { value } else { "" }
 }

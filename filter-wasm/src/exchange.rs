@@ -13,7 +13,7 @@ use policy::snapshot::Forward as Mandate;
 use policy::{CheckAllowed, Denial, Permit, Refusal, Said, Unavailable, identity, refusal};
 
 use crate::answer::{Answer, Shown};
-use crate::check::{self, Call};
+use crate::check::Call;
 use crate::config::{Config, Mode};
 use crate::reply::Reply;
 use crate::verify::{Means, Trace, Verified, verify};
@@ -45,6 +45,11 @@ impl<'a> Asked<'a> {
         let mut values = self.headers.iter().filter(|(known, _)| known == name);
         values.next().map_or(&[], |(_, value)| value.as_slice())
     }
+
+    /// The proxy's id of the request, if it is fit to keep.
+    pub fn request_id(&self) -> &'a str {
+        mandate::request::request_id(self.first(b"x-request-id"))
+    }
 }
 
 /// What happened to an exchange.
@@ -58,6 +63,8 @@ pub enum Event<'a> {
     Unanswered,
     /// The proxy did not do what it was told to.
     Failed,
+    /// The upstream began to answer.
+    Answering,
     /// Something about authority changed, or time went on.
     Recheck,
     /// The exchange is over.
@@ -96,6 +103,7 @@ pub struct Standing {
     verified: Verified,
     caller: Caller,
     decision: DecisionId,
+    answering: bool,
 }
 
 impl Exchange {
@@ -136,7 +144,24 @@ impl Exchange {
                 Turn::new(config, worker, moment, standing.caller)
                     .fail(&trace, Some(standing.decision))
             }
-            (Self::Admitted(standing), Event::Recheck) => standing.recheck(worker, moment),
+            (Self::Admitted(mut standing), Event::Answering) => {
+                standing.answering = true;
+                (Self::Admitted(standing), Effects::new())
+            }
+            (Self::Admitted(standing), Event::Recheck) => {
+                match standing.verified.over(&worker.memory, moment) {
+                    None => (Self::Admitted(standing), Effects::new()),
+                    Some(denial) if standing.answering => standing.cut(worker, denial),
+                    Some(denial) => {
+                        let trace = Trace::from(&standing.verified);
+                        Turn::new(config, worker, moment, standing.caller).refuse(
+                            denial,
+                            &trace,
+                            Some(standing.decision),
+                        )
+                    }
+                }
+            }
             (Self::Abandoned(_), Event::Unanswered | Event::Failed)
             | (Self::Fresh | Self::Admitted(_) | Self::Refused | Self::Over, Event::Ended) => {
                 (Self::Over, Effects::new())
@@ -244,7 +269,7 @@ impl<'a> Turn<'a> {
         bytes: &[u8],
     ) -> (Exchange, Effects) {
         let trace = Trace::from(&verified);
-        match Answer::read(bytes, self.caller.grpc) {
+        match Answer::read(bytes, self.caller.grpc, &verified.mandate) {
             Answer::Allowed(allowed, shown) => {
                 // What was revoked while ext-authz was asked is revoked.
                 let decision = allowed.decision();
@@ -305,6 +330,7 @@ impl<'a> Turn<'a> {
             verified,
             caller: self.caller,
             decision,
+            answering: false,
         };
         (Exchange::Admitted(Box::new(standing)), effects)
     }
@@ -349,7 +375,8 @@ impl<'a> Turn<'a> {
 impl Pending {
     /// An answer for someone who is gone: an allow is taken back.
     fn too_late(&self, worker: &mut Worker, bytes: &[u8], moment: &Moment) -> (Exchange, Effects) {
-        if let Answer::Allowed(allowed, _) = Answer::read(bytes, self.caller.grpc) {
+        let mandate = &self.verified.mandate;
+        if let Answer::Allowed(allowed, _) = Answer::read(bytes, self.caller.grpc, mandate) {
             let trace = Trace::from(&self.verified);
             let decision = allowed.decision();
             self.caller
@@ -360,12 +387,11 @@ impl Pending {
 }
 
 impl Standing {
-    /// Ends a stream whose authority is over: cut off, never as if it were complete.
-    fn recheck(self: Box<Self>, worker: &mut Worker, moment: &Moment) -> (Exchange, Effects) {
-        let Some(why) = self.verified.over(&worker.memory, moment) else {
-            return (Exchange::Admitted(self), Effects::new());
-        };
-        worker.feed.stream_ended(&self.decision.to_string(), why);
+    /// Ends an answer whose authority is over: cut off, never as if it were complete. Before an answer began, a refusal
+    /// is still one.
+    fn cut(self: Box<Self>, worker: &mut Worker, denial: Denial) -> (Exchange, Effects) {
+        let decision = self.decision.to_string();
+        worker.feed.stream_ended(&decision, denial.code());
         (
             Exchange::Over,
             vec![Effect::Count(Metric::Cut), Effect::Reset],
@@ -407,11 +433,6 @@ fn notes(trace: &Trace, decision: DecisionId, code: &'static str) -> Effects {
         notes.push(Effect::Note("jti", mandate.claims().jti.to_string()));
     }
     notes
-}
-
-/// The proxy's request id, if it is fit to keep.
-fn request_id<'a>(asked: &Asked<'a>) -> &'a str {
-    check::request_id(asked)
 }
 
 #[cfg(test)]

@@ -285,6 +285,8 @@ impl Worker {
         self.feed.fresh_on_stream = true;
         turn.changed = true;
         self.ack(turn);
+        // What was refused for want of it is told at once: nobody knows how long this VM lives.
+        self.tell(turn);
         // How old it is has to be known before anything is decided from it.
         turn.acts.push(ping(moment.monotonic));
         true

@@ -247,7 +247,7 @@ fn metadata(fields: &[(&str, &str)]) -> envoy::Struct {
     }
 }
 
-/// ext-authz allows.
+/// ext-authz allows what `mandate(|_| {})` asks for.
 pub fn allowed() -> envoy::CheckResponse {
     envoy::CheckResponse {
         status: Some(envoy::Status {
@@ -267,8 +267,20 @@ pub fn allowed() -> envoy::CheckResponse {
                 .map(str::to_owned)
                 .into(),
         })),
-        dynamic_metadata: Some(metadata(&[("decision_id", DECISION), ("code", "allowed")])),
+        dynamic_metadata: Some(metadata(&[
+            ("decision_id", DECISION),
+            ("code", "allowed"),
+            ("mandate_digest", &digest(&mandate(|_| {}))),
+        ])),
     }
+}
+
+/// What a mandate is told from others by.
+pub fn digest(token: &str) -> String {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(token.as_bytes());
+    let texts: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    texts.concat()
 }
 
 /// ext-authz refuses.
@@ -306,6 +318,7 @@ pub fn undecided() -> Vec<(&'static str, Vec<u8>)> {
     let said = |fields: &[(&str, &str)]| {
         spoilt(&|answer| answer.dynamic_metadata = Some(metadata(fields)))
     };
+    let own = digest(&mandate(|_| {}));
     let random = "550e8400-e29b-41d4-a716-446655440000";
     vec![
         ("empty", Vec::new()),
@@ -316,14 +329,37 @@ pub fn undecided() -> Vec<(&'static str, Vec<u8>)> {
             "without metadata",
             spoilt(&|answer| answer.dynamic_metadata = None),
         ),
-        ("without a decision", said(&[("code", "allowed")])),
+        (
+            "without a decision",
+            said(&[("code", "allowed"), ("mandate_digest", &own)]),
+        ),
         (
             "of a decision that is not ours",
-            said(&[("code", "allowed"), ("decision_id", random)]),
+            said(&[
+                ("code", "allowed"),
+                ("decision_id", random),
+                ("mandate_digest", &own),
+            ]),
         ),
         (
             "of another code",
-            said(&[("code", "revoked"), ("decision_id", DECISION)]),
+            said(&[
+                ("code", "revoked"),
+                ("decision_id", DECISION),
+                ("mandate_digest", &own),
+            ]),
+        ),
+        (
+            "about no mandate",
+            said(&[("code", "allowed"), ("decision_id", DECISION)]),
+        ),
+        (
+            "about another mandate",
+            said(&[
+                ("code", "allowed"),
+                ("decision_id", DECISION),
+                ("mandate_digest", &"00".repeat(32)),
+            ]),
         ),
         (
             "allowing without a word",

@@ -145,6 +145,9 @@ impl Vm {
 
     /// Removes headers of ours that the other side made.
     pub(crate) fn strip(&mut self, context: u32, map: Map) -> Action {
+        if map == Map::ResponseHeaders {
+            self.step(context, &Event::Answering, false);
+        }
         let exchange = self.streams.get(&context).map(|stream| &stream.exchange);
         if map == Map::ResponseHeaders && !exchange.is_some_and(Exchange::is_upstreams) {
             // A refusal, of ours or of ext-authz: its headers are not the upstream's.

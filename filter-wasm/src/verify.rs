@@ -156,7 +156,7 @@ impl Verified {
     }
 
     /// Why an open exchange must end, if it must: its mandate is revoked or over. Age alone ends none.
-    pub fn over(&self, memory: &Memory, moment: &Moment) -> Option<&'static str> {
+    pub fn over(&self, memory: &Memory, moment: &Moment) -> Option<Denial> {
         let revocations = memory.revocations(self.selected.zone_id)?;
         let ground = Ground {
             selected: &self.selected,
@@ -166,6 +166,6 @@ impl Verified {
             decision: DecisionId::from_uuid(uuid::Uuid::nil()),
             now: moment.now,
         };
-        policy::admit(&ground).err().map(Denial::code)
+        policy::admit(&ground).err()
     }
 }

@@ -3,6 +3,16 @@
 use crate::canonical::{self, CanonicalHost, CanonicalPath};
 use crate::{OWNED_HEADERS, Rejection, headers};
 
+/// Request ids longer than this are not kept.
+const MOST_REQUEST_ID: usize = 128;
+
+/// The proxy's id of a request, if it is fit to keep: an attribute for people, believed in nothing.
+pub fn request_id(value: &[u8]) -> &str {
+    let value = str::from_utf8(value).unwrap_or_default();
+    let fit = value.len() <= MOST_REQUEST_ID && value.bytes().all(|byte| byte.is_ascii_graphic());
+    if fit { value } else { "" }
+}
+
 /// One request, before anything is known about who sent it.
 #[derive(Debug, Clone, Default)]
 pub struct Form<'a> {
@@ -165,6 +175,15 @@ mod tests {
             &[("upgrade", "x"), ("x-original-url", "/")],
             Some(Rejection::MethodRefused),
         );
+    }
+
+    #[test]
+    fn a_request_id_is_kept_where_it_is_fit_to() {
+        assert_eq!(request_id(b"5e9c-7"), "5e9c-7");
+        let long = [b'a'; 129];
+        for unfit in [&b"a b"[..], b"a\nb", b"\xff", b"", &long] {
+            assert_eq!(request_id(unfit), "");
+        }
     }
 
     #[test]

@@ -286,6 +286,18 @@ impl Mandate {
         self.0.digest
     }
 
+    /// The same in lower-case hexadecimal.
+    pub fn digest_text(&self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        self.0
+            .digest
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|digit| DIGITS.get(usize::from(digit)).copied())
+            .map(char::from)
+            .collect()
+    }
+
     /// Whether it has expired: the one question to a cached mandate.
     pub fn expired(&self, now: Timestamp) -> bool {
         now.as_second() >= self.0.claims.exp

@@ -101,40 +101,25 @@ pub struct Said<'a> {
 }
 
 impl CheckAllowed {
-    /// From an answer: its status is there and says OK, and it names a decision of ours that allows. To the protocol an
-    /// empty answer is an allow; here it is none.
-    pub fn of_answer(status: Option<i32>, said: &Said<'_>) -> Option<Self> {
+    /// From an answer: its status is there and says OK, and it names a decision of ours that allows this mandate. To the
+    /// protocol an empty answer is an allow; here it is none.
+    pub fn of_answer(status: Option<i32>, said: &Said<'_>, mandate: &Mandate) -> Option<Self> {
         (status == Some(0)).then_some(())?;
-        Self::of(said)
+        Self::of_metadata(said, mandate)
     }
 
     /// From what the proxy kept of the answer that its own filter got for this request: it must be about this mandate.
     pub fn of_metadata(said: &Said<'_>, mandate: &Mandate) -> Option<Self> {
-        (said.digest? == hex(&mandate.digest())).then_some(())?;
-        Self::of(said)
+        (said.digest? == mandate.digest_text()).then_some(())?;
+        let decision = DecisionId::parse(said.decision?).ok()?;
+        let ours = decision.as_uuid().get_version_num() == 7 && said.code == Some(ALLOWED);
+        ours.then_some(Self { decision })
     }
 
     /// The decision.
     pub fn decision(&self) -> DecisionId {
         self.decision
     }
-
-    fn of(said: &Said<'_>) -> Option<Self> {
-        let decision = DecisionId::parse(said.decision?).ok()?;
-        let ours = decision.as_uuid().get_version_num() == 7 && said.code == Some(ALLOWED);
-        ours.then_some(Self { decision })
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| DIGITS.get(usize::from(digit)))
-        .collect()
 }
 
 #[cfg(test)]
@@ -145,61 +130,44 @@ mod tests {
 
     const OURS: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-    fn said(decision: &str) -> Said<'_> {
-        Said {
-            decision: Some(decision),
-            code: Some(ALLOWED),
-            digest: None,
-            zone: None,
-        }
-    }
-
     #[test]
-    fn only_an_explicit_ok_with_a_decision_of_ours_allows() {
-        assert!(CheckAllowed::of_answer(Some(0), &said(OURS)).is_some());
-        for (status, said) in [
-            (None, said(OURS)),
-            (Some(7), said(OURS)),
-            (Some(14), said(OURS)),
-            (Some(0), Said::default()),
-            (Some(0), said("")),
-            (Some(0), said("not-an-id")),
-            (Some(0), said("550e8400-e29b-41d4-a716-446655440000")),
-            (
-                Some(0),
-                Said {
-                    code: Some("revoked"),
-                    ..said(OURS)
-                },
-            ),
-            (
-                Some(0),
-                Said {
-                    code: None,
-                    ..said(OURS)
-                },
-            ),
-        ] {
-            assert!(
-                CheckAllowed::of_answer(status, &said).is_none(),
-                "{status:?} {said:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn kept_metadata_allows_only_the_mandate_it_is_about() {
+    fn only_an_explicit_ok_with_a_decision_of_ours_about_this_mandate_allows() {
         let snapshot = fixture::snapshot(PolicyState::Missing);
         let mandate = fixture::mandate(&snapshot, &fixture::claims("read", "agent"));
-        let digest = hex(&mandate.digest());
-        let about = |digest| Said {
-            digest,
+        let (digest, other) = (mandate.digest_text(), "00".repeat(32));
+        let whole = Said {
+            decision: Some(OURS),
+            code: Some(ALLOWED),
+            digest: Some(&digest),
             zone: None,
-            ..said(OURS)
         };
-        assert!(CheckAllowed::of_metadata(&about(Some(&digest)), &mandate).is_some());
-        assert!(CheckAllowed::of_metadata(&about(None), &mandate).is_none());
-        let other = "00".repeat(32);
-        assert!(CheckAllowed::of_metadata(&about(Some(&other)), &mandate).is_none());
+        assert!(CheckAllowed::of_answer(Some(0), &whole, &mandate).is_some());
+        assert!(CheckAllowed::of_metadata(&whole, &mandate).is_some());
+        for status in [None, Some(7), Some(14)] {
+            assert!(CheckAllowed::of_answer(status, &whole, &mandate).is_none());
+        }
+        let decision = |decision| Said { decision, ..whole };
+        let code = |code| Said { code, ..whole };
+        let digest = |digest| Said { digest, ..whole };
+        for said in [
+            Said::default(),
+            decision(None),
+            decision(Some("")),
+            decision(Some("not-an-id")),
+            decision(Some("550e8400-e29b-41d4-a716-446655440000")),
+            code(None),
+            code(Some("revoked")),
+            digest(None),
+            digest(Some(&other)),
+        ] {
+            assert!(
+                CheckAllowed::of_answer(Some(0), &said, &mandate).is_none(),
+                "{said:?}"
+            );
+            assert!(
+                CheckAllowed::of_metadata(&said, &mandate).is_none(),
+                "{said:?}"
+            );
+        }
     }
 }

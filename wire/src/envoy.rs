@@ -33,6 +33,9 @@ pub struct AttributeContext {
     pub context_extensions: Vec<Extension>,
 }
 
+/// The key of the context extensions that names the attachment.
+pub const ATTACHMENT_KEY: &str = "caracal.bindings";
+
 /// An entry of `AttributeContext.context_extensions`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Extension {

@@ -40,7 +40,8 @@ fn allow(permit: &Permit, decided: &Decided, inquiry: &Inquiry<'_>) -> CheckResp
         remove.push("authorization".to_owned());
     }
     remove.push("x-caracal-resource".to_owned());
-    remove.extend(inquiry.disguised.iter().map(|name| (*name).to_owned()));
+    let disguised = inquiry.form.disguised.iter();
+    remove.extend(disguised.map(|name| String::from_utf8_lossy(name).into_owned()));
     CheckResponse {
         status: Some(status(Code::Ok, ALLOWED)),
         dynamic_metadata: Some(metadata(decided, ALLOWED)),
@@ -68,7 +69,10 @@ fn refuse(denial: Denial, decided: &Decided, inquiry: &Inquiry<'_>) -> CheckResp
     CheckResponse {
         status: Some(status(code, refusal.code())),
         dynamic_metadata: Some(metadata(decided, refusal.code())),
-        http_response: Some(HttpResponse::DeniedResponse(denied(&refusal, inquiry.grpc))),
+        http_response: Some(HttpResponse::DeniedResponse(denied(
+            &refusal,
+            inquiry.form.grpc,
+        ))),
     }
 }
 
@@ -150,7 +154,7 @@ fn metadata(decided: &Decided, code: &str) -> Struct {
     if let Some(mandate) = mandate {
         fields.push((
             "mandate_digest",
-            value::Kind::StringValue(hex(&mandate.digest())),
+            value::Kind::StringValue(mandate.digest_text()),
         ));
     }
     Struct {
@@ -159,15 +163,4 @@ fn metadata(decided: &Decided, code: &str) -> Struct {
             .map(|(name, kind)| (name.to_owned(), Value { kind: Some(kind) }))
             .collect(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| DIGITS.get(usize::from(digit)))
-        .collect()
 }

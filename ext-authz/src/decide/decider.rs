@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use chassis::crypto::AwsLc;
 use jiff::Timestamp;
-use mandate::canonical::{self, CanonicalHost, CanonicalPath};
 use mandate::id::{
     AttachmentName, BindingId, DecisionId, PolicyVersionId, ResourceUri, ScopeSet, ZoneId,
 };
+use mandate::request::Canonical;
 use mandate::{Mandate, Trust, UnverifiedMandate, Use, credential};
 use policy::binding::{self, Selected};
 use policy::{Decision, Denial, Ground, Permit, PolicyError, Refused, Unavailable};
@@ -69,13 +69,6 @@ pub struct Operation {
     pub scopes: ScopeSet,
 }
 
-/// What was asked, in the one form that is decided on.
-struct Asked<'a> {
-    method: &'a str,
-    host: CanonicalHost,
-    path: CanonicalPath<'a>,
-}
-
 impl Decider {
     /// Decides within these attachments.
     pub fn new(attachments: Attachments) -> Self {
@@ -117,10 +110,10 @@ impl Decider {
         moment: &Moment,
         trace: &mut Trace,
     ) -> Result<Permit, Denial> {
-        let asked = asked(inquiry)?;
+        let asked = inquiry.form.canonical()?;
         let selected = self.select(inquiry, &asked, view)?;
         trace.note(&selected);
-        selected.assert_resource(&inquiry.assertions)?;
+        selected.assert_resource(&inquiry.form.assertions)?;
         let zone = selected.zone.zone().ok_or(Unavailable::Resync)?;
         let memory = view.zone(selected.zone_id, zone.freshness_bound, moment)?;
         let trust = Trust {
@@ -154,7 +147,7 @@ impl Decider {
     fn select(
         &self,
         inquiry: &Inquiry<'_>,
-        asked: &Asked<'_>,
+        asked: &Canonical<'_>,
         view: &View,
     ) -> Result<Selected, Denial> {
         let attachment = inquiry
@@ -178,7 +171,7 @@ impl Decider {
         moment: &Moment,
         trace: &mut Trace,
     ) -> Result<Mandate, Denial> {
-        let token = credential::bearer(&inquiry.credentials)?;
+        let token = credential::bearer(&inquiry.form.credentials)?;
         if let Some(mandate) = memory.verified().find(token) {
             trace.cached = Some(true);
             trace.mandate = Some(mandate.clone());
@@ -213,15 +206,4 @@ impl Trace {
         self.binding = Some(selected.binding.id);
         self.resource = Some(selected.resource.identifier.clone());
     }
-}
-
-/// The one form of what was asked.
-fn asked<'a>(inquiry: &Inquiry<'a>) -> Result<Asked<'a>, Denial> {
-    if let Some(fault) = inquiry.fault {
-        return Err(fault.into());
-    }
-    let method = canonical::method(inquiry.method.as_bytes())?;
-    let host = canonical::host(inquiry.host)?;
-    let path = canonical::path(inquiry.path)?;
-    Ok(Asked { method, host, path })
 }

@@ -101,7 +101,7 @@ impl Memory {
         let mut rows = Vec::new();
         let mut understood = Vec::new();
         for change in changes {
-            let zone = zone_of(&change);
+            let zone = AuthorityChange::zone_named(&change);
             match AuthorityChange::try_from(change) {
                 Ok(change) if !next.mine.contains(&change.zone()) => {}
                 Ok(AuthorityChange::Snapshot(change)) => {
@@ -260,19 +260,4 @@ fn says(envelope: &Envelope, change: &AuthorityChange) -> bool {
 
 fn same_policy(before: Option<&ZoneView>, after: &ZoneView) -> bool {
     before.is_some_and(|before| before.policy() == after.policy())
-}
-
-/// The zone that a change names, whether or not the rest of it is understood.
-fn zone_of(change: &pb::Change) -> Option<ZoneId> {
-    let zone = match change.what.as_ref()? {
-        pb::change::What::Zone(zone) => &zone.zone_id,
-        pb::change::What::Key(key) => &key.zone_id,
-        pb::change::What::Resource(resource) => &resource.zone_id,
-        pb::change::What::Binding(binding) => &binding.zone_id,
-        pb::change::What::Policy(policy) => &policy.zone_id,
-        pb::change::What::State(state) => &state.zone_id,
-        pb::change::What::Dead(dead) => &dead.zone_id,
-        pb::change::What::CutOff(cut_off) => &cut_off.zone_id,
-    };
-    ZoneId::parse(zone).ok()
 }

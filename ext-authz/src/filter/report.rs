@@ -9,12 +9,12 @@ use mandate::id::{
     ApplicationId, AttachmentName, BindingId, DecisionId, Label, MandateId, RecordId, ScopeSet,
     SessionId, ZoneId,
 };
+use mandate::request::request_id;
 use policy::Denial;
 use policy::snapshot::Binding;
 use wire::pb::caracal::filter::v1 as pb;
 
 use super::hello::VmId;
-use crate::api::request::request_id;
 use crate::decide::View;
 use crate::evidence::{UNANSWERED, event};
 use crate::feed::tracker::Position;
@@ -119,7 +119,7 @@ impl Ground<'_> {
         let samples = count.samples.iter().filter_map(|sample| {
             Some(Sample {
                 decision: DecisionId::parse(&sample.decision_id).ok()?,
-                request_id: request_id(&sample.request_id).to_owned(),
+                request_id: request_id(sample.request_id.as_bytes()).to_owned(),
                 at_ns: self.at(sample.at_ns),
             })
         });
@@ -152,7 +152,7 @@ impl Ground<'_> {
         event.decision = Some(outcome);
         event.code = Some(code.to_owned());
         event.decision_id = Some(id);
-        event.request_id = Some(request_id(&denied.request_id))
+        event.request_id = Some(request_id(denied.request_id.as_bytes()))
             .filter(|id| !id.is_empty())
             .map(str::to_owned);
         event.zone = Some(zone);

@@ -7,7 +7,7 @@ use mandate::canonical;
 use mandate::id::{DecisionId, ZoneId};
 use wire::pb::caracal::filter::v1::Denied;
 
-use super::{Asked, request_id};
+use super::Asked;
 use crate::report::{self, Refused};
 use crate::verify::{Trace, Verified};
 use crate::worker::Worker;
@@ -34,7 +34,7 @@ impl Caller {
         Self {
             grpc: false,
             peer: report::address(asked.source).map(|address| address.ip()),
-            request_id: request_id(asked).to_owned(),
+            request_id: asked.request_id().to_owned(),
             method: method.to_owned(),
             zone: asked.kept.zone.and_then(|zone| ZoneId::parse(zone).ok()),
         }

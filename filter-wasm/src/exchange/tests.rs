@@ -1,7 +1,6 @@
 #![expect(
     clippy::too_many_lines,
     clippy::wildcard_enum_match_arm,
-    clippy::format_collect,
     clippy::arithmetic_side_effects,
     reason = "tests"
 )]
@@ -498,7 +497,7 @@ fn an_allow_for_someone_who_is_gone_is_taken_back() {
 #[test]
 fn what_is_only_verified_needs_the_word_about_this_mandate() {
     let token = mandate(|_| {});
-    let digest = digest(&token);
+    let digest = fixture::digest(&token);
     let said = |decision, code, digest| Said {
         decision,
         code,
@@ -584,6 +583,8 @@ fn an_open_stream_is_cut_off_when_its_authority_ends() {
     let (first, second) = (open(&mut case), open(&mut case));
     let (first, effects) = case.on(first, &Event::Recheck);
     assert!(effects.is_empty());
+    let (first, effects) = case.on(first, &Event::Answering);
+    assert!(effects.is_empty() && first.is_upstreams());
     case.feed(Input::Message(&fixture::deltas(
         1,
         11,
@@ -596,11 +597,17 @@ fn an_open_stream_is_cut_off_when_its_authority_ends() {
         matches!(act, Act::Send(message) if matches!(fixture::said(message), session::up::What::StreamEnded(ended) if ended.why == "revoked"))
     });
     assert!(told, "{acts:?}");
+    // What nobody began to answer is refused: the client learns why, and the allow is taken back.
+    let (second, effects) = case.on(second, &Event::Recheck);
+    assert_eq!(refused(&effects), Some("revoked"));
+    assert!(!second.is_upstreams());
+    let (denied, _) = case.reports();
+    assert!(denied[0].withdraws && denied[0].decision_id == fixture::DECISION);
     let mut case = Case::new("enforce");
     let third = open(&mut case);
     case.moment.now = Timestamp::from_second(fixture::START + 600).unwrap();
-    assert!(case.on(third, &Event::Recheck).0.is_over());
-    drop(second);
+    let (_, effects) = case.on(third, &Event::Recheck);
+    assert_eq!(refused(&effects), Some("expired"));
 }
 
 #[derive(Debug, Clone)]
@@ -611,6 +618,7 @@ enum Move {
     Undecided(usize),
     Unanswered,
     Failed,
+    Answering,
     Recheck,
     Ended,
     Revoked,
@@ -632,7 +640,7 @@ fn words() -> &'static Words {
     static WORDS: std::sync::LazyLock<Words> = std::sync::LazyLock::new(|| {
         let token = mandate(|_| {});
         Words {
-            digest: digest(&token),
+            digest: fixture::digest(&token),
             token,
             allowed: fixture::allowed().encode_to_vec(),
             denied: fixture::denied(7, 403, "revoked").encode_to_vec(),
@@ -640,12 +648,6 @@ fn words() -> &'static Words {
         }
     });
     &WORDS
-}
-
-fn digest(token: &str) -> String {
-    use sha2::Digest as _;
-    let digest = sha2::Sha256::digest(token.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -656,6 +658,7 @@ fn moves() -> impl Strategy<Value = Move> {
         6 => (0_usize..16).prop_map(Move::Undecided),
         4 => Just(Move::Unanswered),
         4 => Just(Move::Failed),
+        4 => Just(Move::Answering),
         4 => Just(Move::Recheck),
         4 => Just(Move::Ended),
         1 => Just(Move::Revoked),
@@ -761,6 +764,7 @@ impl Model {
             Move::Undecided(which) => Event::Answered(&words.undecided[*which].1),
             Move::Unanswered => Event::Unanswered,
             Move::Failed => Event::Failed,
+            Move::Answering => Event::Answering,
             Move::Recheck => Event::Recheck,
             Move::Ended => Event::Ended,
             Move::Revoked | Move::Resync | Move::Fresh | Move::Later(_) => {

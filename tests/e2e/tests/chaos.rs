@@ -239,12 +239,9 @@ async fn answers_are_not_ours(way: Way) {
         tally.send(drill.address, &drill.requests[..1]);
         let status = tally.replies.first().map_or(0, |(_, reply)| reply.status);
         let after = (other.asked(), drill.stack.counted(UPSTREAM).await);
-        // An answer belongs to the call it is for; behind another filter it must say which mandate it is about.
-        let taken = way == Way::Filter && *name == answers::OF_ANOTHER_MANDATE;
-        let passes = taken || (way == Way::ExtAuthz && *native == 200);
+        let passes = way == Way::ExtAuthz && *native == 200;
         let expected = match (way, native) {
             (Way::ExtAuthz, native) => status == *native,
-            (Way::Filter, _) if taken => status == 200,
             (Way::Filter, _) | (Way::Both, 200) => matches!(status, 403 | 503),
             (Way::Both, native) => status == *native,
         };

@@ -351,19 +351,34 @@ fn an_allow_for_someone_who_is_gone_is_taken_back() {
 }
 
 #[test]
-fn a_stream_is_cut_off_when_its_mandate_is_revoked() {
-    let mut vm = ready("enforce");
-    request(&mut vm, fixture::good(&fixture::mandate(|_| {}))).unwrap();
-    answer(&mut vm, Authorizer::Allows).unwrap();
-    assert_eq!((vm.proxy().continued, vm.proxy().closed.len()), (1, 0));
-    let stream = vm.proxy().streams[0].token;
-    receive(
-        &mut vm,
-        stream,
-        &fixture::deltas(1, 11, vec![fixture::revocation()]),
-    )
-    .unwrap();
-    assert_eq!(vm.proxy().closed, [0]);
+fn what_is_on_its_way_is_refused_and_what_is_being_answered_is_cut_off() {
+    for answering in [false, true] {
+        let mut vm = ready("enforce");
+        request(&mut vm, fixture::good(&fixture::mandate(|_| {}))).unwrap();
+        answer(&mut vm, Authorizer::Allows).unwrap();
+        assert_eq!((vm.proxy().continued, vm.proxy().closed.len()), (1, 0));
+        if answering {
+            vm.proxy().maps.insert(2, Vec::new());
+            vm.call("proxy_on_response_headers", &[STREAM, 0, 0])
+                .unwrap();
+        }
+        let stream = vm.proxy().streams[0].token;
+        receive(
+            &mut vm,
+            stream,
+            &fixture::deltas(1, 11, vec![fixture::revocation()]),
+        )
+        .unwrap();
+        let cut: &[u32] = if answering { &[0] } else { &[] };
+        assert_eq!(vm.proxy().closed, cut);
+        let refused: Vec<u32> = vm
+            .proxy()
+            .replies
+            .iter()
+            .map(|reply| reply.status)
+            .collect();
+        assert_eq!(refused, if answering { vec![] } else { vec![401] });
+    }
 }
 
 #[test]

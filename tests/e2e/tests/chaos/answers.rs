@@ -2,9 +2,6 @@
 
 use e2e::Says;
 
-/// One that is of our form in all.
-pub(crate) const OF_ANOTHER_MANDATE: &str = "an allow of another mandate";
-
 /// What it says, what Envoy's own filter makes of it, and whether that lets the request pass.
 pub(crate) fn all() -> Vec<(&'static str, Says, u16)> {
     let allow = [status(0), field(3, &[])].concat();
@@ -50,7 +47,7 @@ pub(crate) fn all() -> Vec<(&'static str, Says, u16)> {
             Says::Message(told("revoked")),
             200,
         ),
-        (OF_ANOTHER_MANDATE, Says::Message(other), 200),
+        ("an allow of another mandate", Says::Message(other), 200),
         (
             "OK with a denial",
             Says::Message([status(0), denied(403)].concat()),
