@@ -67,40 +67,54 @@ fn own_filter(ports: Ports, attach: Attach) -> RawConfig {
     filter(sample::ATTACHMENT, zones.to_vec(), mode)
 }
 
+/// What a manifest must leave to be put in.
+const PORTS: [&str; 4] = ["envoy_admin", "envoy", "ext_authz", "upstream"];
+const FILTER: [&str; 2] = ["filter_module", "filter_config"];
+
 /// The manifest with what is the stack's own: what stands before each `# name` is replaced.
 fn configuration(ports: Ports, attach: Attach, module: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
+    let (mut text, mut put_in) = (String::new(), Vec::new());
     for line in manifest(attach).lines() {
-        let known = line.rsplit_once(" # ").and_then(|(_, name)| {
-            let port = match name {
-                "envoy_admin" => ports.envoy_admin(),
-                "envoy" => ports.envoy(),
-                "ext_authz" => ports.ext_authz(),
-                "upstream" => ports.upstream(),
-                "filter_module" => {
-                    let (before, _) = line.split_once("filename: ")?;
-                    let path = serde_json::to_string(module.to_str()?).ok()?;
-                    return Some(format!("{before}filename: {path} }}"));
-                }
-                "filter_config" => {
-                    let (before, _) = line.split_once("value: ")?;
-                    let config = serde_json::to_string(&own_filter(ports, attach)).ok()?;
-                    return Some(format!("{before}value: '{}'", config.replace('\'', "''")));
-                }
-                _ => return None,
-            };
-            let (before, _) = line.split_once("port_value: ")?;
-            Some(format!("{before}port_value: {port} }}"))
-        });
-        writeln!(text, "{}", known.as_deref().unwrap_or(line))?;
+        let named = line.rsplit_once(" # ").map_or("", |(_, name)| name);
+        if let Some(own) = own(line, named, ports, attach, module) {
+            put_in.push(named);
+            writeln!(text, "{own}")?;
+        } else {
+            writeln!(text, "{line}")?;
+        }
     }
-    for left in ["port_value: 9090", "# filter_"] {
+    let filter: &[&str] = if attach.has_filter() { &FILTER } else { &[] };
+    for name in PORTS.iter().chain(filter) {
+        let times = put_in.iter().filter(|found| *found == name).count();
         anyhow::ensure!(
-            !text.contains(left),
-            "the manifest still has `{left}`, which is not the stack's own"
+            times == 1,
+            "the manifest leaves `{name}` to be put in {times} times, not once"
         );
     }
     Ok(text)
+}
+
+/// The line with what is the stack's own under this name; none where it is as it is for everybody.
+fn own(line: &str, name: &str, ports: Ports, attach: Attach, module: &Path) -> Option<String> {
+    let port = match name {
+        "envoy_admin" => ports.envoy_admin(),
+        "envoy" => ports.envoy(),
+        "ext_authz" => ports.ext_authz(),
+        "upstream" => ports.upstream(),
+        "filter_module" => {
+            let (before, _) = line.split_once("filename: ")?;
+            let path = serde_json::to_string(module.to_str()?).ok()?;
+            return Some(format!("{before}filename: {path} }}"));
+        }
+        "filter_config" => {
+            let (before, _) = line.split_once("value: ")?;
+            let config = serde_json::to_string(&own_filter(ports, attach)).ok()?;
+            return Some(format!("{before}value: '{}'", config.replace('\'', "''")));
+        }
+        _ => return None,
+    };
+    let (before, _) = line.split_once("port_value: ")?;
+    Some(format!("{before}port_value: {port} }}"))
 }
 
 #[cfg(test)]
@@ -111,6 +125,14 @@ mod tests {
 
     fn made(attach: Attach) -> String {
         configuration(Ports { base: 20000 }, attach, Path::new("/m/it's.wasm")).unwrap()
+    }
+
+    #[test]
+    fn a_stack_with_the_ports_of_the_manifests_is_one_like_any_other() {
+        for attach in WAYS {
+            let text = configuration(Ports::default(), attach, Path::new("/m.wasm")).unwrap();
+            assert!(text.contains("port_value: 9090 }") && text.contains("port_value: 8080 }"));
+        }
     }
 
     #[test]
