@@ -387,9 +387,8 @@ impl Pending {
 }
 
 impl Standing {
-    /// Ends an answer whose authority is over: cut off, never as if it were complete. Before an answer began, a refusal
-    /// is still one.
-    fn cut(self: Box<Self>, worker: &mut Worker, denial: Denial) -> (Exchange, Effects) {
+    /// Ends a begun answer whose authority is over: cut off, never as if it were complete.
+    fn cut(&self, worker: &mut Worker, denial: Denial) -> (Exchange, Effects) {
         let decision = self.decision.to_string();
         worker.feed.stream_ended(&decision, denial.code());
         (
