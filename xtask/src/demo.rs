@@ -53,6 +53,7 @@ pub(crate) fn drill(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
         "cases",
         "corpus",
         "chaos",
+        "memory",
     ];
     let all = all.map(str::to_owned);
     let names: &[String] = if arguments.is_empty() {

@@ -69,6 +69,32 @@ impl Reply {
     }
 }
 
+/// A connection on which one request follows the other's answer.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    rest: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects.
+    pub fn open(address: SocketAddr) -> Self {
+        Self {
+            stream: connect(address),
+            rest: Vec::new(),
+        }
+    }
+
+    /// Sends a request and reads its answer; none when the connection ends without.
+    ///
+    /// # Errors
+    /// When there was no whole answer, or neither an answer nor an end in time.
+    pub fn ask(&mut self, request: &[u8]) -> Result<Option<Reply>> {
+        send(&mut self.stream, request);
+        read(&mut self.stream, &mut self.rest, is_head(request))
+    }
+}
+
 /// Sends bytes on a connection of their own and reads the first answer; none when the connection ends without.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> Option<Reply> {
     attempt(address, request).expect("an answer, or an end")
@@ -79,9 +105,8 @@ pub fn exchange(address: SocketAddr, request: &[u8]) -> Option<Reply> {
 /// # Errors
 /// When there was no connection, no whole answer, or neither an answer nor an end in time.
 pub fn attempt(address: SocketAddr, request: &[u8]) -> Result<Option<Reply>> {
-    let mut stream = open(address)?;
-    send(&mut stream, request);
-    read(&mut stream, &mut Vec::new(), is_head(request))
+    let (stream, rest) = (open(address)?, Vec::new());
+    Connection { stream, rest }.ask(request)
 }
 
 /// Sends bytes on a connection of their own and reads every answer, until one says that it is the last. What only tells

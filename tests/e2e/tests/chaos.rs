@@ -4,6 +4,8 @@
 
 #[path = "chaos/answers.rs"]
 mod answers;
+#[path = "chaos/traps.rs"]
+mod traps;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -332,6 +334,51 @@ fn envoy_ends(way: Way) {
         drill.faults += 1;
     }
     drill.end();
+}
+
+/// A callback of the filter traps, now and then or always: Envoy makes the VM anew and refuses meanwhile.
+async fn the_filter_traps() {
+    const FILE: &str = "caracal-filter.wasm";
+    let mut drill = Drill::new(Way::Filter);
+    let text = std::fs::read_to_string(drill.stack.envoy_config()).unwrap();
+    let (before, _) = text.split_once(&format!("{FILE}\"")).unwrap();
+    let module = before.rsplit_once('"').unwrap().1.to_owned() + FILE;
+    let bytes = std::fs::read(&module).unwrap();
+    for (number, trap) in traps::TRAPS.iter().enumerate() {
+        let trapping = drill.stack.home().join(format!("trap-{number}.wasm"));
+        std::fs::write(&trapping, trap.set_in(&bytes)).unwrap();
+        drill.stack.change_envoy(|text| {
+            let (before, after) = text.split_once("filename: \"").unwrap();
+            let (_, after) = after.split_once('"').unwrap();
+            format!("{before}filename: \"{}\"{after}", trapping.display())
+        });
+        let started = Instant::now();
+        let mut all = Tally::default();
+        let passed = |all: &Tally| all.count(|reply| reply.status == 200);
+        let broken = |all: &Tally| all.count(|reply| reply.status == 503) + all.unanswered;
+        while broken(&all) < 10 || (trap.passes && passed(&all) < 10) {
+            all.send(drill.address, &drill.requests);
+            let told = all.told();
+            assert!(started.elapsed() < PATIENCE, "{trap:?}: {told}");
+        }
+        drill.judge(trap.callback, &all);
+        let reached = drill.stack.counted(UPSTREAM).await;
+        println!(
+            "{}: a trap in {}: {reached} reached the upstream; {}",
+            drill.way,
+            trap.callback,
+            all.told()
+        );
+        assert!(trap.passes || passed(&all) == 0, "{trap:?}: {}", all.told());
+        all.into_book(&mut drill.book);
+        drill.faults += 1;
+    }
+    drill.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trap_of_the_filter_lets_nothing_pass() {
+    the_filter_traps().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
