@@ -28,6 +28,10 @@ pub const CURSOR: &str = "cursor";
 const WINDOW: u64 = 32 * 1024;
 /// How often progress is looked at.
 const TICK: Duration = Duration::from_millis(500);
+/// How long what is written is gathered before the next is sent, unless this much was waiting. The first event after a
+/// rest does not wait.
+const GATHER: Duration = Duration::from_millis(20);
+const ENOUGH: usize = 256;
 /// How long what is left may take to leave once the process ends.
 const PARTING: Duration = Duration::from_secs(2);
 /// Between attempts while Redis is down.
@@ -151,12 +155,17 @@ impl Shipper {
             let step = if free {
                 self.step(&mut place, &mut flows).await
             } else {
-                Ok(false)
+                Ok(None)
             };
             match step {
-                Ok(true) => down = false,
+                Ok(Some(sent)) => {
+                    down = false;
+                    if (1..ENOUGH).contains(&sent) {
+                        tokio::time::sleep(GATHER).await;
+                    }
+                }
                 // Nothing to do until something is written or acknowledged, or time has passed.
-                Ok(false) => {
+                Ok(None) => {
                     let _news = tokio::time::timeout(TICK, news.changed()).await;
                 }
                 Err(Halt::Redis(error)) => {
@@ -178,10 +187,10 @@ impl Shipper {
         }
     }
 
-    /// Sends the next records. False when there is none.
-    async fn step(&self, place: &mut Place, flows: &mut Flows) -> Result<bool, Halt> {
+    /// Sends the next records and gives their number. None when there is nothing left to read.
+    async fn step(&self, place: &mut Place, flows: &mut Flows) -> Result<Option<usize>, Halt> {
         let Some((records, behind)) = self.journal.read(*place).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         let due: Vec<Record> = records
             .into_iter()
@@ -202,15 +211,14 @@ impl Shipper {
             (stream, envelope_to_bytes(record.envelope))
         });
         let ids = streams::publish_bytes(&self.client, messages, Trim::Nothing).await?;
-        self.metrics
-            .sent
-            .inc_by(u64::try_from(ids.len()).unwrap_or(0));
+        let sent = ids.len();
+        self.metrics.sent.inc_by(u64::try_from(sent).unwrap_or(0));
         let now = self.clock.monotonic();
         for (lane, counter) in lanes {
             flows.note_sent(lane, counter, now);
         }
         *place = behind;
-        Ok(true)
+        Ok(Some(sent))
     }
 
     fn measure(&self) {
