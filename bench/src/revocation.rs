@@ -1,23 +1,139 @@
-//! From the commit of a revocation to the first refusal, as a client behind Envoy sees it.
+//! From the commit of a revocation to the first refusal, as a client behind Envoy sees it, and to the last allow of all
+//! that many workers and replicas gave.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
-use e2e::{Options, Stack, Way};
+use anyhow::{Context as _, bail, ensure};
+use e2e::{Options, Replica, Stack, Way};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::{load, statistics};
 
 const REVOCATIONS: usize = 200;
+/// Envoy's workers where there are several, and the clients that send at the same time.
+const WORKERS: u32 = 4;
+const PROBERS: usize = 16;
+/// Between two requests of one client: the machine is not to be busy with them.
+const REST: Duration = Duration::from_millis(2);
+/// Refusals in a row after which a client is content.
+const IN_A_ROW: usize = 8;
 
 /// In the way without the filter and in the one with it.
 pub(crate) async fn run() -> anyhow::Result<Value> {
     let mut report = json!({});
     for way in [Way::ExtAuthz, Way::Filter] {
         report[way.name()] = one(way).await?;
+        report[format!("{} with {WORKERS} workers, 2 replicas", way.name())] = all(way).await?;
     }
     Ok(report)
+}
+
+/// Revokes 200 mandates one by one, each while clients on many connections send with it.
+async fn all(way: Way) -> anyhow::Result<Value> {
+    let stack = Stack::start(&Options {
+        way,
+        workers: WORKERS,
+    });
+    let _replica = Replica::join(&stack).await;
+    let envoy = port(&stack, "envoy")?;
+    let allow = stack.sample("allow").clone();
+    let text = |name: &str| allow[name].as_str().unwrap_or_default().to_owned();
+    let (mut to_last_allow, mut to_last_refusal) = (Vec::new(), Vec::new());
+    for number in 0..REVOCATIONS {
+        let minted = stack.mint_sample();
+        let mandate = minted["mandate"].as_str().context("a mandate")?;
+        let request = load::request(&text("method"), &text("host"), &text("path"), mandate);
+        let probers: Vec<_> = (0..PROBERS)
+            .map(|_| tokio::spawn(until_refused(envoy, request.clone())))
+            .collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let committed = revoke(&stack, &minted).await?;
+        let (mut allowed, mut refused) = (committed, committed);
+        for prober in probers {
+            let (last_allow, first_refusal) = prober.await??;
+            allowed = allowed.max(last_allow);
+            refused = refused.max(first_refusal);
+        }
+        to_last_allow.push(milliseconds(committed, allowed));
+        to_last_refusal.push(milliseconds(committed, refused));
+        if number % 50 == 49 {
+            println!(
+                "{way}, {WORKERS} workers, 2 replicas: {} revocations",
+                number + 1
+            );
+        }
+    }
+    let report = json!({
+        "revocations": REVOCATIONS,
+        "connections": PROBERS,
+        "commit_to_last_allow_ms": summary(&to_last_allow),
+        "commit_to_refused_everywhere_ms": summary(&to_last_refusal),
+    });
+    println!("{way}, {WORKERS} workers, 2 replicas: {report:#}");
+    Ok(report)
+}
+
+/// Revokes a mandate; when that was committed.
+async fn revoke(stack: &Stack, minted: &Value) -> anyhow::Result<Timestamp> {
+    let path = format!("/v1/zones/{}/revocations", stack.zone());
+    let body = json!({ "anchor": { "kind": "mandate", "id": minted["claims"]["jti"] }, "reason": "bench" });
+    let coordinator = stack.client("coordinator");
+    let token = stack.admin_token();
+    let (status, answer) = coordinator.json("POST", &path, &token, Some(&body)).await;
+    ensure!(
+        status == 201 || status == 200,
+        "revoking answered {status}: {answer}"
+    );
+    let committed: Timestamp = answer["committed_at"]
+        .as_str()
+        .context("committed_at")?
+        .parse()?;
+    ensure!(committed <= Timestamp::now(), "committed in the future");
+    Ok(committed)
+}
+
+fn milliseconds(from: Timestamp, to: Timestamp) -> f64 {
+    (to.as_nanosecond() - from.as_nanosecond()) as f64 / 1e6
+}
+
+/// Sends until it was refused several times in a row; gives when the last allow was asked for, and when the first
+/// refusal behind it came.
+async fn until_refused(port: u16, request: Vec<u8>) -> anyhow::Result<(Timestamp, Timestamp)> {
+    let mut stream = connect(port).await?;
+    let mut buffer = Vec::new();
+    let (mut allowed, mut refused, mut in_a_row) = (Timestamp::MIN, Timestamp::MIN, 0);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while in_a_row < IN_A_ROW {
+        ensure!(Instant::now() < deadline, "never refused");
+        let asked = Timestamp::now();
+        let Ok(status) = load::once(&mut stream, &request, &mut buffer).await else {
+            stream = connect(port).await?;
+            continue;
+        };
+        match status {
+            200 => (allowed, in_a_row) = (asked, 0),
+            401 => {
+                if in_a_row == 0 {
+                    refused = Timestamp::now();
+                }
+                in_a_row += 1;
+            }
+            other => bail!(
+                "an answer was {other}: {}",
+                String::from_utf8_lossy(&buffer)
+            ),
+        }
+        tokio::time::sleep(REST).await;
+    }
+    Ok((allowed, refused))
+}
+
+async fn connect(port: u16) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Revokes 200 mandates one by one, each while a client sends with it back to back.
@@ -28,9 +144,6 @@ async fn one(way: Way) -> anyhow::Result<Value> {
     };
     let stack = Stack::start(&options);
     let envoy = port(&stack, "envoy")?;
-    let coordinator = stack.client("coordinator");
-    let token = stack.admin_token();
-    let path = format!("/v1/zones/{}/revocations", stack.zone());
     let allow = stack.sample("allow").clone();
     let text = |name: &str| allow[name].as_str().unwrap_or_default().to_owned();
     let mut from_commit = Vec::new();
@@ -39,24 +152,13 @@ async fn one(way: Way) -> anyhow::Result<Value> {
         let minted = stack.mint_sample();
         let mandate = minted["mandate"].as_str().context("a mandate")?;
         let request = load::request(&text("method"), &text("host"), &text("path"), mandate);
-        let body = json!({ "anchor": { "kind": "mandate", "id": minted["claims"]["jti"] }, "reason": "bench" });
         let prober = tokio::spawn(first_refusal(envoy, request));
         tokio::time::sleep(Duration::from_millis(20)).await;
         let called = Instant::now();
-        let (status, answer) = coordinator.json("POST", &path, &token, Some(&body)).await;
-        ensure!(
-            status == 201 || status == 200,
-            "revoking answered {status}: {answer}"
-        );
-        let answered = jiff::Timestamp::now();
+        let committed = revoke(&stack, &minted).await?;
         let (refused, refused_at) = prober.await??;
         from_call.push(refused.saturating_duration_since(called).as_secs_f64() * 1e3);
-        let committed: jiff::Timestamp = answer["committed_at"]
-            .as_str()
-            .context("committed_at")?
-            .parse()?;
-        ensure!(committed <= answered, "committed in the future");
-        from_commit.push((refused_at.as_nanosecond() - committed.as_nanosecond()) as f64 / 1e6);
+        from_commit.push(milliseconds(committed, refused_at));
         if number % 50 == 49 {
             println!("{way}: {} revocations", number + 1);
         }
@@ -71,22 +173,20 @@ async fn one(way: Way) -> anyhow::Result<Value> {
 }
 
 /// Sends back to back until a 401; gives the moment that answer came.
-async fn first_refusal(port: u16, request: Vec<u8>) -> anyhow::Result<(Instant, jiff::Timestamp)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.set_nodelay(true)?;
+async fn first_refusal(port: u16, request: Vec<u8>) -> anyhow::Result<(Instant, Timestamp)> {
+    let mut stream = connect(port).await?;
     let mut buffer = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let Ok(status) = load::once(&mut stream, &request, &mut buffer).await else {
             // The filter cuts off what is in flight when its authority ends: the refusal comes on a new connection.
-            stream = TcpStream::connect(("127.0.0.1", port)).await?;
-            stream.set_nodelay(true)?;
+            stream = connect(port).await?;
             continue;
         };
         match status {
             200 => ensure!(Instant::now() < deadline, "never refused"),
-            401 => return Ok((Instant::now(), jiff::Timestamp::now())),
-            other => anyhow::bail!(
+            401 => return Ok((Instant::now(), Timestamp::now())),
+            other => bail!(
                 "an answer was {other}: {}",
                 String::from_utf8_lossy(&buffer)
             ),

@@ -53,6 +53,7 @@ pub(crate) fn drill(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
         "cases",
         "corpus",
         "chaos",
+        "everywhere",
         "memory",
     ];
     let all = all.map(str::to_owned);

@@ -62,6 +62,7 @@ pub struct Stack {
     home: PathBuf,
     _folder: tempfile::TempDir,
     status: Value,
+    options: Options,
 }
 
 impl Stack {
@@ -98,7 +99,13 @@ impl Stack {
             home,
             _folder: folder,
             status,
+            options: options.clone(),
         }
+    }
+
+    /// How it was started.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// `caracal` with this stack's home, in JSON.
@@ -248,15 +255,20 @@ impl Stack {
         PathBuf::from(arguments.next().expect("a configuration"))
     }
 
-    /// Changes the file that its Envoy runs from, and starts Envoy anew.
+    /// Changes the file that its Envoy runs from, starts Envoy anew, and waits until the stack is ready.
     pub fn change_envoy(&self, change: impl Fn(&str) -> String) {
+        self.restart_envoy(change);
+        self.wait_ready();
+    }
+
+    /// Changes the file that its Envoy runs from, and ends Envoy, which is started anew.
+    pub(crate) fn restart_envoy(&self, change: impl Fn(&str) -> String) {
         let file = self.envoy_config();
         let text = std::fs::read_to_string(&file).expect("a configuration");
         let changed = change(&text);
         assert_ne!(text, changed, "nothing was changed");
         std::fs::write(&file, changed).expect("writing the configuration");
         self.signal("envoy", Signal::KILL);
-        self.wait_ready();
     }
 
     /// The process that restarts the others.
@@ -314,7 +326,7 @@ pub fn caracal(arguments: &[&str]) -> Output {
     }
 }
 
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     if let Some(named) = std::env::var_os("CARACAL_BIN") {
         return PathBuf::from(named);
     }
