@@ -52,7 +52,6 @@ impl Call {
         let request = CheckRequest {
             attributes: Some(AttributeContext {
                 source: peer(asked.source),
-                destination: peer(asked.destination),
                 request: Some(Request { http: Some(http) }),
                 context_extensions: vec![attachment],
             }),

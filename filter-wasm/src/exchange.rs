@@ -29,8 +29,6 @@ pub struct Asked<'a> {
     pub headers: &'a [(Vec<u8>, Vec<u8>)],
     /// The connection's other end, as `address:port`.
     pub source: &'a [u8],
-    /// Our end.
-    pub destination: &'a [u8],
     /// The route's name, where a mode depends on it.
     pub route: Option<&'a [u8]>,
     /// What the proxy's own filter kept of its answer about this request.

@@ -323,7 +323,7 @@ pub fn undecided() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("empty", Vec::new()),
         ("garbage", vec![0xff; 16]),
-        ("cut off", allowed().encode_to_vec()[..20].to_vec()),
+        ("cut off", allowed().encode_to_vec().drain(..20).collect()),
         ("without a status", spoilt(&|answer| answer.status = None)),
         (
             "without metadata",

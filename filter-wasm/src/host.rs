@@ -33,6 +33,8 @@ pub(crate) struct Vm {
     streams: HashMap<u32, Stream>,
     calls: HashMap<u32, Asking>,
     abandoned: usize,
+    /// When the callback came in which something is decided; none while nothing was.
+    moment: Moment,
 }
 
 /// One exchange.
@@ -57,10 +59,7 @@ fn now() -> Moment {
         .and_then(|time| jiff::Timestamp::from_nanosecond(i128::from(time)).ok());
     match (now, hostcall::monotonic()) {
         (Some(now), Ok(monotonic)) => Moment { now, monotonic },
-        _ => Moment {
-            now: jiff::Timestamp::UNIX_EPOCH,
-            monotonic: Duration::MAX,
-        },
+        _ => Moment::default(),
     }
 }
 
@@ -91,8 +90,14 @@ impl Vm {
         self.root(root).is_some_and(|root| root.configure(text))
     }
 
+    /// Looks at the clock: once a callback, since it is asked of the proxy.
+    fn look(&mut self) -> Moment {
+        self.moment = now();
+        self.moment
+    }
+
     pub(crate) fn tick(&mut self, root: u32) {
-        let moment = now();
+        let moment = self.look();
         let Some(of) = self.root(root) else {
             return;
         };
@@ -104,6 +109,7 @@ impl Vm {
     }
 
     pub(crate) fn request_headers(&mut self, context: u32) -> Action {
+        self.look();
         let few = self.streams.len() < MOST_STREAMS;
         let root = self.streams.get(&context).map(|stream| stream.root);
         let held = |(known, _): &&(u32, Root)| Some(*known) == root;
@@ -118,7 +124,6 @@ impl Vm {
             .then(|| hostcall::property(&["xds", "route_name"]));
         let route = route.flatten();
         let source = hostcall::property(&["source", "address"]).unwrap_or_default();
-        let destination = hostcall::property(&["destination", "address"]).unwrap_or_default();
         let kept = |name| {
             let value = root
                 .verifies()
@@ -130,7 +135,6 @@ impl Vm {
         let asked = Asked {
             headers: &headers,
             source: &source,
-            destination: &destination,
             route: route.as_deref(),
             kept: Said {
                 decision: decision.as_deref(),
@@ -172,6 +176,7 @@ impl Vm {
     }
 
     pub(crate) fn received(&mut self, token: u32, message: Option<&[u8]>) {
+        let moment = self.look();
         if let Some(asking) = self.calls.remove(&token) {
             self.took(asking);
             match message {
@@ -180,7 +185,6 @@ impl Vm {
             }
             return;
         }
-        let moment = now();
         let session = self
             .roots
             .iter_mut()
@@ -198,6 +202,7 @@ impl Vm {
     }
 
     pub(crate) fn closed(&mut self, token: u32) {
+        let moment = self.look();
         if let Some(asking) = self.calls.remove(&token) {
             self.took(asking);
             self.answered(asking.stream, &Event::Unanswered);
@@ -208,7 +213,7 @@ impl Vm {
             .iter_mut()
             .find(|(_, root)| root.session() == Some(token));
         if let Some((_, root)) = session {
-            root.feed(Input::Closed, &now());
+            root.feed(Input::Closed, &moment);
         }
     }
 
@@ -250,8 +255,9 @@ impl Vm {
 
     fn took(&mut self, asking: Asking) {
         let root = self.streams.get(&asking.stream).map(|stream| stream.root);
+        let took = self.moment.monotonic.saturating_sub(asking.since);
         if let Some(root) = root.and_then(|root| self.root(root)) {
-            root.took(now().monotonic.saturating_sub(asking.since));
+            root.took(took);
         }
     }
 
@@ -292,8 +298,9 @@ impl Vm {
         }
     }
 
+    /// That an answer begins or an exchange ends is said without a look at the clock: nothing depends on it.
     fn step(&mut self, context: u32, event: &Event<'_>, inline: bool) -> Action {
-        let moment = now();
+        let moment = self.moment;
         let Some(stream) = self.streams.get_mut(&context) else {
             return Action::Pause;
         };
@@ -364,7 +371,7 @@ impl Vm {
         };
         let pairs = call.metadata.iter();
         let metadata = abi::map(pairs.map(|(name, value)| (name.as_bytes(), value.as_slice())));
-        let since = now().monotonic;
+        let since = self.moment.monotonic;
         let token = hostcall::call(to, &metadata, &call.message, config.timeout)?;
         let asking = Asking {
             stream: context,

@@ -19,6 +19,16 @@ pub struct Moment {
     pub monotonic: Duration,
 }
 
+/// No time at all: what is known then is as old as can be.
+impl Default for Moment {
+    fn default() -> Self {
+        Self {
+            now: Timestamp::UNIX_EPOCH,
+            monotonic: Duration::MAX,
+        }
+    }
+}
+
 /// Random bits that the host drew for a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub [u8; 40]);

@@ -22,9 +22,6 @@ pub struct AttributeContext {
     /// Who sent it.
     #[prost(message, optional, tag = "1")]
     pub source: Option<Peer>,
-    /// Whom it reached.
-    #[prost(message, optional, tag = "2")]
-    pub destination: Option<Peer>,
     /// The request.
     #[prost(message, optional, tag = "4")]
     pub request: Option<Request>,

@@ -78,7 +78,6 @@ impl Case {
         let asked = Asked {
             headers,
             source: b"192.0.2.7:4711",
-            destination: b"192.0.2.1:8080",
             route: None,
             kept,
             room: true,
@@ -749,7 +748,6 @@ impl Model {
                 let asked = Asked {
                     headers: &headers,
                     source: b"",
-                    destination: b"",
                     route: None,
                     kept: kept.unwrap_or_default(),
                     room: true,
