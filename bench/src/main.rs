@@ -16,6 +16,7 @@ mod envoy;
 mod load;
 mod machine;
 mod noop;
+mod render;
 mod revocation;
 mod statistics;
 
@@ -64,17 +65,28 @@ async fn run() -> anyhow::Result<()> {
     write(&results)
 }
 
-/// Writes `bench/results/<date>-<commit>.json`.
+/// Writes `bench/results/<date>-<commit>.json`, and a table and a plot of it beside it.
 fn write(results: &Value) -> anyhow::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     std::fs::create_dir_all(&folder).context("making bench/results")?;
     let name = format!(
-        "{}-{}.json",
+        "{}-{}",
         machine::date(),
         results["commit"].as_str().unwrap_or("unknown")
     );
-    let text = serde_json::to_string_pretty(results)?;
-    std::fs::write(folder.join(&name), format!("{text}\n")).context("writing the results")?;
-    println!("bench/results/{name}");
+    let table = render::table(results);
+    println!("{table}");
+    for (kind, text) in [
+        (
+            "json",
+            format!("{}\n", serde_json::to_string_pretty(results)?),
+        ),
+        ("md", table),
+        ("svg", render::plot(results)),
+    ] {
+        let name = format!("{name}.{kind}");
+        std::fs::write(folder.join(&name), text).context("writing the results")?;
+        println!("bench/results/{name}");
+    }
     Ok(())
 }
