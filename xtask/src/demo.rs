@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use xshell::{Shell, cmd};
 
-use crate::steps;
+use crate::{steps, wasm};
 
 /// Builds, brings the stack up, walks through the demo.
 pub(crate) fn demo(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
@@ -82,12 +82,7 @@ fn build(shell: &Shell) -> anyhow::Result<PathBuf> {
     }
     // Where `caracal up` looks for it: beside itself.
     steps::targets(shell)?;
-    cmd!(
-        shell,
-        "cargo build --locked --profile wasm --target wasm32-wasip1 -p filter-wasm"
-    )
-    .run()?;
-    let filter = target.join("wasm32-wasip1/wasm/filter_wasm.wasm");
+    let filter = wasm::build(shell, "filter-wasm", "wasm32-wasip1")?;
     let beside = caracal.with_file_name("caracal-filter.wasm");
     std::fs::copy(&filter, &beside)
         .with_context(|| format!("copying {} to {}", filter.display(), beside.display()))?;

@@ -96,9 +96,10 @@ fn build_in(shell: &Shell, package: &str, target: &str, folder: &Path) -> anyhow
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
         .context("finding cargo's folder")?;
     let registry = home.join("registry/src");
+    // Of two that fit the last one counts, and the folder usually lies within the checkout.
     let mut flags = vec![
-        format!("--remap-path-prefix={}=/t", folder.display()),
         format!("--remap-path-prefix={}=/w", crate::root().display()),
+        format!("--remap-path-prefix={}=/t", folder.display()),
     ];
     // The name of a registry's folder is its own on every machine.
     let sources = std::fs::read_dir(&registry).into_iter().flatten().flatten();
@@ -111,7 +112,7 @@ fn build_in(shell: &Shell, package: &str, target: &str, folder: &Path) -> anyhow
     let _flags = shell.push_env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     cmd!(
         shell,
-        "cargo build --locked --quiet --profile wasm --target {target} --target-dir {folder} -p {package}"
+        "cargo build --locked --profile wasm --target {target} --target-dir {folder} -p {package}"
     )
     .run()?;
     let name = format!("{}.wasm", package.replace('-', "_"));
