@@ -30,6 +30,50 @@ pub(super) fn references(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Where services name their codes, and where each is explained.
+const CODES: &[&str] = &[
+    "coordinator/src/error.rs",
+    "sts/src/error.rs",
+    "audit/src/error.rs",
+    "chassis/src/ops.rs",
+    "chassis/src/grpc.rs",
+    "chassis/src/http/govern.rs",
+    "chassis/src/problem.rs",
+];
+const EXPLAINED: &str = "docs/errors-services.md";
+
+/// Every code that a service answers with is explained.
+pub(super) fn codes(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
+    let text = |path: &str| {
+        let source = tree.files.iter().find(|source| source.path == path);
+        source.map_or("", |source| source.text.as_str())
+    };
+    let mut findings = Vec::new();
+    for path in CODES {
+        let source = tree.files.iter().find(|source| source.path == *path);
+        let Some(source) = source else {
+            findings.push(Finding::new(*path, "is missing"));
+            continue;
+        };
+        for (number, line) in source.product_lines() {
+            let explained = |code: &&str| !text(EXPLAINED).contains(&format!("| `{code}` |"));
+            for code in coded(line).filter(explained) {
+                let what = format!("`{code}` is not explained in {EXPLAINED}");
+                findings.push(Finding::new(format!("{path}:{number}"), what));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// The codes a line gives: what an arm of a match comes to, or a problem is made with.
+fn coded(line: &str) -> impl Iterator<Item = &str> {
+    ["=> \"", "Problem::new(\"", "Self::new(\""]
+        .into_iter()
+        .filter_map(move |before| line.split_once(before)?.1.split('"').next())
+        .filter(|code| !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+}
+
 /// What is between single backticks.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)

@@ -70,6 +70,7 @@ const RULES: &[Rule] = &[
         "documents name tests, folders and commands that exist",
         documents::references,
     ),
+    ("every code of a service is explained", documents::codes),
 ];
 
 /// The checkout as the rules see it.
