@@ -47,6 +47,8 @@ const ASK: Duration = Duration::from_millis(500);
 const BEAT: Duration = Duration::from_millis(500);
 /// How often the outbox is looked at without being woken.
 const POLL: Duration = Duration::from_millis(20);
+/// How often evidence is looked for: nobody waits for it, and what has come together is sent together.
+const GATHER: Duration = Duration::from_millis(100);
 /// How often the ledger's cursors are read while something is unconfirmed.
 const CURSOR_POLL: Duration = Duration::from_millis(50);
 /// Without progress of the ledger for this long, what it has not confirmed is sent again.
@@ -355,7 +357,7 @@ impl Sequencer {
             open: true,
             progress: self.clock.monotonic(),
         };
-        let mut poll = tokio::time::interval(POLL);
+        let mut poll = tokio::time::interval(GATHER);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut cursor_at = Duration::ZERO;
         loop {
