@@ -155,8 +155,8 @@ impl Scene {
         }
     }
 
-    /// Waits for the ledger, and holds Envoy's own books against the drill's: what reached the upstream was allowed,
-    /// and whatever was decided was answered.
+    /// Waits for the ledger, and holds the books of Envoy and of the filter against the drill's: what reached the upstream
+    /// was allowed, and whatever was decided was answered.
     pub async fn balance(&self) {
         self.book.settle(&self.stack);
         let upstream = self
@@ -169,6 +169,13 @@ impl Scene {
             "{upstream} requests reached the upstream, and {allowed:?} were allowed"
         );
         if self.way == Way::Filter {
+            let ends = "wasmcustom.caracal_filter_(admitted|refused_.*|relayed_.*)";
+            let counted = self.stack.counted_all(ends).await;
+            let known = self.book.decided()..=self.book.decided() + self.book.unknown();
+            assert!(
+                known.contains(&counted),
+                "the filter counts {counted} decisions, and {known:?} were answered"
+            );
             return;
         }
         let mut asked = 0;

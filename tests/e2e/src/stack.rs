@@ -240,10 +240,17 @@ impl Stack {
 
     /// A counter of Envoy's; 0 where it has none of that name.
     pub async fn counted(&self, name: &str) -> u64 {
-        let path = format!("/stats?filter=^{}$", name.replace('.', "\\."));
+        self.counted_all(&name.replace('.', "\\.")).await
+    }
+
+    /// The sum of Envoy's counters whose whole name fits an expression.
+    pub async fn counted_all(&self, names: &str) -> u64 {
+        let path = format!("/stats?filter=^{names}$");
         let text = self.client("envoy_admin").text(&path).await;
-        let value = text.trim().rsplit_once(": ").map(|(_, value)| value);
-        value.map_or(0, |value| value.parse().expect("a counter"))
+        let values = text.lines().filter_map(|line| line.rsplit_once(": "));
+        values
+            .map(|(_, value)| value.parse::<u64>().expect("a counter"))
+            .sum()
     }
 
     /// The file that its Envoy runs from.
