@@ -318,6 +318,8 @@ pub fn config(
     let file = |name: &str, text: &str| {
         use std::os::unix::fs::PermissionsExt as _;
         let path = folder.join(name);
+        // Of an earlier call: nobody but root writes over a file that is read-only.
+        let _absent = std::fs::remove_file(&path);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
         path.display().to_string()
