@@ -48,6 +48,7 @@ fn denied(bench: &Bench, decision: u64) -> pb::Denied {
         labels: vec!["agent".to_owned()],
         epoch: vec![1; 16],
         pos: 10,
+        forwarded: false,
     }
 }
 
@@ -212,21 +213,27 @@ async fn an_allow_that_the_filter_did_not_act_on_is_taken_back() {
         scopes: "payments:read".to_owned(),
         ..denied(&bench, 0)
     };
-    let both = vec![back("unanswered"), back("revoked")];
-    assert_eq!(line.report(report(1, Vec::new(), both)).await, 1);
-    for (event, (outcome, code)) in bench.events()[1..].iter().zip([
-        (Outcome::Unavailable, "unanswered"),
-        (Outcome::Deny, "revoked"),
+    let forwarded = pb::Denied {
+        forwarded: true,
+        ..back("revoked")
+    };
+    let all = vec![back("unanswered"), back("revoked"), forwarded];
+    assert_eq!(line.report(report(1, Vec::new(), all)).await, 1);
+    let unanswered = "takes back an allow that was not answered";
+    let ended = "refused the answer to a request that had gone forward";
+    let events = bench.events();
+    assert_eq!(events.len(), 4);
+    for (event, (outcome, code, detail)) in events[1..].iter().zip([
+        (Outcome::Unavailable, "unanswered", unanswered),
+        (Outcome::Deny, "revoked", unanswered),
+        (Outcome::Deny, "revoked", ended),
     ]) {
         assert_eq!(
             (event.decision, event.code.as_deref()),
             (Some(outcome), Some(code))
         );
         assert_eq!(event.decision_id, allow.decision_id);
-        assert_eq!(
-            event.detail.as_deref(),
-            Some("takes back an allow that was not answered")
-        );
+        assert_eq!(event.detail.as_deref(), Some(detail));
         let mut same = bare(event);
         (same.decision, same.code, same.detail) = (allow.decision, allow.code.clone(), None);
         assert_eq!(same, bare(&allow));

@@ -146,12 +146,13 @@ impl Exchange {
                 standing.answering = true;
                 (Self::Admitted(standing), Effects::new())
             }
-            (Self::Admitted(standing), Event::Recheck) => {
+            (Self::Admitted(mut standing), Event::Recheck) => {
                 match standing.verified.over(&worker.memory, moment) {
                     None => (Self::Admitted(standing), Effects::new()),
                     Some(denial) if standing.answering => standing.cut(worker, denial),
                     Some(denial) => {
                         let trace = Trace::from(&standing.verified);
+                        standing.caller.forwarded = true;
                         Turn::new(config, worker, moment, standing.caller).refuse(
                             denial,
                             &trace,

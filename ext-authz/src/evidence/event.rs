@@ -11,6 +11,9 @@ use crate::refusals::Count;
 /// What the second event of a decision says about the first.
 pub const TAKES_BACK: &str = "takes back an allow that was not answered";
 
+/// The same where the request had gone forward before its authority ended.
+pub const ENDED: &str = "refused the answer to a request that had gone forward";
+
 /// The event of one decision.
 pub fn of_decision(decided: &Decided, request_id: &str) -> Event {
     let mut event = Event::new(EventKind::Decision, nanoseconds(decided));

@@ -170,7 +170,12 @@ impl Ground<'_> {
         }
         bearer(&mut event, denied)?;
         if denied.withdraws {
-            event.detail = Some(event::TAKES_BACK.to_owned());
+            let detail = if denied.forwarded {
+                event::ENDED
+            } else {
+                event::TAKES_BACK
+            };
+            event.detail = Some(detail.to_owned());
         }
         event.actor = Some(self.actor());
         Ok(event)

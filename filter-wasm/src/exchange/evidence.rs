@@ -20,6 +20,8 @@ pub(super) const UNANSWERED: &str = "unanswered";
 pub(super) struct Caller {
     /// Whether it wants its answer in gRPC's form.
     pub(super) grpc: bool,
+    /// Whether the upstream got the request.
+    pub(super) forwarded: bool,
     peer: Option<IpAddr>,
     request_id: String,
     method: String,
@@ -33,6 +35,7 @@ impl Caller {
         let method = canonical::method(asked.first(b":method")).unwrap_or_default();
         Self {
             grpc: false,
+            forwarded: false,
             peer: report::address(asked.source).map(|address| address.ip()),
             request_id: asked.request_id().to_owned(),
             method: method.to_owned(),
@@ -72,6 +75,7 @@ impl Caller {
         if denied.zone_id.is_empty() {
             denied.zone_id = self.zone.map(|zone| zone.to_string()).unwrap_or_default();
         }
+        denied.forwarded = self.forwarded;
         worker.reports.deny(denied, &refused);
     }
 
@@ -132,6 +136,7 @@ fn denied(refused: &Refused<'_>, trace: &Trace, worker: &Worker, withdraws: bool
             .unwrap_or_default(),
         at_ns: report::nanoseconds(refused.at),
         withdraws,
+        forwarded: false,
         sid: claims
             .map(|claims| claims.sid.to_string())
             .unwrap_or_default(),

@@ -370,6 +370,14 @@ async fn the_filter_traps() {
             all.told()
         );
         assert!(trap.passes || passed(&all) == 0, "{trap:?}: {}", all.told());
+        // Where the callback of an answer trapped, the request had gone forward.
+        let bare = all.count(|reply| reply.status == 503 && reply.code().is_empty());
+        let most = passed(&all) + bare + all.unanswered;
+        assert!(
+            (passed(&all)..=most).contains(&reached),
+            "{trap:?}: {reached} reached the upstream; {}",
+            all.told()
+        );
         all.into_book(&mut drill.book);
         drill.faults += 1;
     }

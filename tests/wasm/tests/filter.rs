@@ -150,12 +150,7 @@ fn a_request_goes_forward_when_everybody_agrees_and_only_then() {
         let mut vm = ready("enforce");
         let passed = whole(&mut vm, mandate, authorizer).unwrap();
         assert_eq!(passed, expected.is_none(), "{authorizer:?}");
-        let statuses: Vec<u32> = vm
-            .proxy()
-            .replies
-            .iter()
-            .map(|reply| reply.status)
-            .collect();
+        let statuses = vm.proxy().statuses();
         assert_eq!(
             statuses,
             expected.into_iter().collect::<Vec<_>>(),
@@ -371,12 +366,7 @@ fn what_is_on_its_way_is_refused_and_what_is_being_answered_is_cut_off() {
         .unwrap();
         let cut: &[u32] = if answering { &[0] } else { &[] };
         assert_eq!(vm.proxy().closed, cut);
-        let refused: Vec<u32> = vm
-            .proxy()
-            .replies
-            .iter()
-            .map(|reply| reply.status)
-            .collect();
+        let refused = vm.proxy().statuses();
         assert_eq!(refused, if answering { vec![] } else { vec![401] });
     }
 }

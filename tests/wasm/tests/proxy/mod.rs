@@ -85,6 +85,11 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// The statuses it was told to answer with.
+    pub fn statuses(&self) -> Vec<u32> {
+        self.replies.iter().map(|reply| reply.status).collect()
+    }
+
     fn token(&mut self) -> u32 {
         self.tokens += 1;
         self.tokens
