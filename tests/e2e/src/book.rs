@@ -8,6 +8,9 @@ use crate::{Reply, Stack};
 /// How long evidence may take to be in the ledger: it passes a window, a journal and a stream.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What the ledger says of a request that was refused after it had gone forward.
+const HAD_GONE_FORWARD: &str = "refused the answer to a request that had gone forward";
+
 /// What has to be found of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,6 +48,8 @@ struct Ledger {
     events: HashMap<String, Vec<(String, String)>>,
     sampled: HashMap<String, String>,
     totals: BTreeMap<String, u64>,
+    /// Requests that were refused after they had gone forward.
+    forwarded: u64,
 }
 
 impl Book {
@@ -100,14 +105,15 @@ impl Book {
         totals
     }
 
-    /// Waits until the ledger says the same, and fails when it says anything else.
-    pub fn settle(&self, stack: &Stack) {
+    /// Waits until the ledger says the same, and fails when it says anything else. Gives how many requests had gone
+    /// forward when they were refused, since their authority ended before an answer began.
+    pub fn settle(&self, stack: &Stack) -> u64 {
         let started = Instant::now();
         loop {
             let ledger = Ledger::read(stack);
             let wrong = self.differences(&ledger);
             if wrong.is_empty() {
-                return;
+                return ledger.forwarded;
             }
             assert!(
                 started.elapsed() < PATIENCE,
@@ -181,6 +187,7 @@ impl Ledger {
     }
 
     fn decision(&mut self, event: &Value) {
+        self.forwarded += u64::from(event["detail"] == HAD_GONE_FORWARD);
         let events = self.events.entry(text(event, "decision_id")).or_default();
         events.push((text(event, "decision"), text(event, "code")));
     }

@@ -156,27 +156,30 @@ impl Scene {
     }
 
     /// Waits for the ledger, and holds the books of Envoy and of the filter against the drill's: what reached the upstream
-    /// was allowed, and whatever was decided was answered.
-    pub async fn balance(&self) {
-        self.book.settle(&self.stack);
+    /// was allowed or refused too late, and whatever was decided was answered. Gives how many were refused too late.
+    pub async fn balance(&self) -> u64 {
+        let forwarded = self.book.settle(&self.stack);
         let upstream = self
             .stack
             .counted("cluster.upstream.upstream_rq_total")
             .await;
-        let allowed = self.book.allowed()..=self.book.allowed() + self.book.unknown();
+        let least = self.book.allowed() + forwarded;
+        let allowed = least..=least + self.book.unknown();
         assert!(
             allowed.contains(&upstream),
-            "{upstream} requests reached the upstream, and {allowed:?} were allowed"
+            "{upstream} requests reached the upstream, and {allowed:?} were allowed, {forwarded} of them refused then"
         );
         if self.way == Way::Filter {
             let ends = "wasmcustom.caracal_filter_(admitted|refused_.*|relayed_.*)";
             let counted = self.stack.counted_all(ends).await;
-            let known = self.book.decided()..=self.book.decided() + self.book.unknown();
+            // What was refused after it had gone forward is counted as both.
+            let least = self.book.decided() + forwarded;
+            let known = least..=least + self.book.unknown();
             assert!(
                 known.contains(&counted),
                 "the filter counts {counted} decisions, and {known:?} were answered"
             );
-            return;
+            return forwarded;
         }
         let mut asked = 0;
         for name in ["ok", "denied", "error"] {
@@ -191,6 +194,7 @@ impl Scene {
             known.contains(&asked),
             "{asked} Checks, and {known:?} answers"
         );
+        forwarded
     }
 
     fn request_of(&self, table: &Table, case: &Case) -> Vec<u8> {

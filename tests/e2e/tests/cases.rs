@@ -23,10 +23,10 @@ async fn every_case_comes_out(way: Way) {
         wrong.len(),
         wrong.join("\n")
     );
-    scene.balance().await;
+    let late = scene.balance().await;
     assert_eq!(scene.book.foreign(), 0, "an answer was not ours");
     println!(
-        "{way}: {} cases, {} requests, each in the ledger: {:?}",
+        "{way}: {} cases, {} requests, each in the ledger, {late} refused after they had gone forward: {:?}",
         table.cases.len(),
         scene.book.decided(),
         scene.book.totals()

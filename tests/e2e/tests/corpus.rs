@@ -537,9 +537,9 @@ async fn every_attack_fails(way: Way) {
     scene.book.may_have(2);
     // CONNECT has no route, and without one Envoy's own filter asks nobody.
     scene.unasked = if way == Way::Both { 2 } else { 0 };
-    scene.balance().await;
+    let late = scene.balance().await;
     println!(
-        "{way}: {} attacks, {} refused by Envoy, {} decided: {:?}",
+        "{way}: {} attacks, {} refused by Envoy, {} decided, {late} refused after they had gone forward: {:?}",
         attacks.len(),
         attacks.len() as u64 + warm - scene.book.decided(),
         scene.book.decided(),
