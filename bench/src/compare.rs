@@ -31,6 +31,8 @@ struct Measured {
     p99_us: f64,
     envoy_us: f64,
     authorizer_us: f64,
+    /// What keeps the evidence: PostgreSQL, Valkey, coordinator and audit.
+    ledger_us: f64,
     others: u64,
 }
 
@@ -41,10 +43,13 @@ impl Drop for Variant {
     }
 }
 
-/// Runs the rounds and gives medians and ratios.
-pub(crate) async fn run() -> anyhow::Result<Value> {
+/// Runs the rounds and gives medians and ratios. `only`: these variants; none are all.
+pub(crate) async fn run(only: &[String]) -> anyhow::Result<Value> {
     let stack = Stack::start(&Options::default());
-    let ours = u32::try_from(stack.pid("ext-authz").as_raw_nonzero().get())?;
+    let pid = |name: &str| u32::try_from(stack.pid(name).as_raw_nonzero().get());
+    let ours = pid("ext-authz")?;
+    let ledger = ["postgres", "valkey", "coordinator", "audit"].map(pid);
+    let ledger = ledger.into_iter().collect::<Result<Vec<_>, _>>()?;
     let noop_port = free_port()?;
     let noop = Authorizer(
         Command::new(std::env::current_exe()?)
@@ -53,7 +58,12 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
     );
     let folder = tempfile::tempdir()?;
     let attachment = attachment(&stack)?;
-    let ways = ways(&stack, &attachment, noop_port, folder.path()).await?;
+    let mut ways = ways(&stack, &attachment, noop_port, folder.path()).await?;
+    let unknown = only
+        .iter()
+        .find(|wanted| ways.iter().all(|(name, _)| name != wanted));
+    ensure!(unknown.is_none(), "there is no variant {unknown:?}");
+    ways.retain(|(name, _)| only.is_empty() || only.iter().any(|wanted| wanted == name));
     let mut variants = Vec::new();
     for (name, way) in ways {
         let authorizer = match (name, &way) {
@@ -72,7 +82,7 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
         text("path"),
         minted["mandate"].as_str().context("a mandate")?,
     );
-    rounds(&mut variants, &request).await?;
+    rounds(&mut variants, &request, &ledger).await?;
     let report = report(&variants);
     println!("{report:#}");
     Ok(report)
@@ -132,7 +142,7 @@ async fn ways(
 }
 
 /// Warms every variant up, then measures them in turn.
-async fn rounds(variants: &mut [Variant], request: &[u8]) -> anyhow::Result<()> {
+async fn rounds(variants: &mut [Variant], request: &[u8], ledger: &[u32]) -> anyhow::Result<()> {
     for variant in variants.iter() {
         wait_for(variant.port, request).await?;
         load::run(
@@ -146,10 +156,14 @@ async fn rounds(variants: &mut [Variant], request: &[u8]) -> anyhow::Result<()> 
     }
     for round in 0..ROUNDS {
         for variant in variants.iter_mut() {
-            let measured = measure(variant, request).await?;
+            let measured = measure(variant, request, ledger).await?;
             println!(
-                "round {round} {:12} {:8.0}/s",
-                variant.name, measured.per_second
+                "round {round} {:12} {:8.0}/s, CPU µs: Envoy {:.0}, authorizer {:.0}, ledger {:.0}",
+                variant.name,
+                measured.per_second,
+                measured.envoy_us,
+                measured.authorizer_us,
+                measured.ledger_us
             );
             variant.rounds.push(measured);
         }
@@ -193,11 +207,12 @@ fn variant(
     })
 }
 
-async fn measure(variant: &Variant, request: &[u8]) -> anyhow::Result<Measured> {
+async fn measure(variant: &Variant, request: &[u8], ledger: &[u32]) -> anyhow::Result<Measured> {
     let cpu = || {
         (
             machine::cpu_us(variant.envoy.id()),
             variant.authorizer.map_or(0, machine::cpu_us),
+            ledger.iter().copied().map(machine::family_us).sum::<u64>(),
         )
     };
     let before = cpu();
@@ -211,6 +226,7 @@ async fn measure(variant: &Variant, request: &[u8]) -> anyhow::Result<Measured> 
         envoy_us: after.0.saturating_sub(before.0) as f64 / requests,
         others: round.others,
         authorizer_us: after.1.saturating_sub(before.1) as f64 / requests,
+        ledger_us: after.2.saturating_sub(before.2) as f64 / requests,
     })
 }
 
@@ -228,6 +244,7 @@ fn report(variants: &[Variant]) -> Value {
             "p99_us": median(variant, |measured| measured.p99_us).round(),
             "envoy_cpu_us": statistics::rounded(median(variant, |measured| measured.envoy_us)),
             "authorizer_cpu_us": statistics::rounded(median(variant, |measured| measured.authorizer_us)),
+            "ledger_cpu_us": statistics::rounded(median(variant, |measured| measured.ledger_us)),
         }));
     }
     let figure = |name: &str, field: &str| {

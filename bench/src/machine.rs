@@ -55,3 +55,26 @@ pub(crate) fn cpu_us(pid: u32) -> u64 {
     // Fields 14 and 15 of stat(5), counted after the name; 100 ticks a second on Linux.
     (ticks(11) + ticks(12)) * 10_000
 }
+
+/// The same of a process and of everything below it that runs now.
+pub(crate) fn family_us(root: u32) -> u64 {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parents: Vec<(u32, u32)> = processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, parent(pid)?)))
+        .collect();
+    let mut family = vec![root];
+    let mut next = 0;
+    while let Some(of) = family.get(next).copied() {
+        next += 1;
+        let children = parents.iter().filter(|(_, parent)| *parent == of);
+        family.extend(children.map(|(pid, _)| *pid));
+    }
+    family.into_iter().map(cpu_us).sum()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after) = stat.rsplit_once(')')?;
+    after.split_whitespace().nth(1)?.parse().ok()
+}

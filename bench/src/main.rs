@@ -54,15 +54,33 @@ async fn run() -> anyhow::Result<()> {
     {
         return noop::serve(port.parse().context("a port")?).await;
     }
+    let (only, wanted) = only(wanted)?;
     let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     let mut results = json!({ "machine": machine::facts(), "commit": machine::commit() });
     if wants("compare") {
-        results["compare"] = compare::run().await?;
+        results["compare"] = compare::run(&only).await?;
     }
     if wants("revocation") {
         results["revocation"] = revocation::run().await?;
     }
+    if !only.is_empty() {
+        // A part of the table is for looking at, not for keeping.
+        println!("{}", render::table(&results));
+        return Ok(());
+    }
     write(&results)
+}
+
+/// Takes `--only A,B` out of the arguments: the variants to compare, and what else was asked for.
+fn only(mut arguments: Vec<String>) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    let Some(at) = arguments.iter().position(|word| word == "--only") else {
+        return Ok((Vec::new(), arguments));
+    };
+    let mut taken = arguments.drain(at..).skip(1);
+    let names = taken.next().context("--only wants names: --only A,B")?;
+    let rest: Vec<String> = taken.collect();
+    arguments.extend(rest);
+    Ok((names.split(',').map(str::to_owned).collect(), arguments))
 }
 
 /// Writes `bench/results/<date>-<commit>.json`, and a table and a plot of it beside it.

@@ -10,7 +10,7 @@ const ROW: f64 = 22.0;
 const BAR: f64 = 14.0;
 /// Where bars end at most; numbers follow.
 const REACH: f64 = WIDTH - LEFT - 110.0;
-const COLOURS: [&str; 2] = ["#2f6f9f", "#d98f3e"];
+const COLOURS: [&str; 3] = ["#2f6f9f", "#d98f3e", "#7a8b99"];
 
 /// One row of bars: its name, the parts of its bar, and what is written behind it.
 struct Row {
@@ -23,24 +23,26 @@ struct Row {
 pub(crate) fn table(results: &Value) -> String {
     let mut text = String::new();
     if let Some(variants) = results["compare"]["variants"].as_array() {
-        text.push_str("| way | requests/s | p50 µs | p99 µs | Envoy CPU µs | authorizer CPU µs |\n|---|---|---|---|---|---|\n");
+        text.push_str("| way | requests/s | p50 µs | p99 µs | Envoy CPU µs | authorizer CPU µs | ledger CPU µs |\n|---|---|---|---|---|---|---|\n");
         for variant in variants {
             let number = |name: &str| variant[name].as_f64().unwrap_or(0.0);
             let _ = writeln!(
                 text,
-                "| {} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} |",
+                "| {} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} |",
                 name(variant),
                 number("requests_per_second"),
                 number("p50_us"),
                 number("p99_us"),
                 number("envoy_cpu_us"),
-                number("authorizer_cpu_us")
+                number("authorizer_cpu_us"),
+                number("ledger_cpu_us")
             );
         }
         for (pair, ratio) in results["compare"]["throughput"]
             .as_object()
             .into_iter()
             .flatten()
+            .filter(|(_, ratio)| ratio.is_number())
         {
             let _ = writeln!(text, "\nThroughput, {pair}: {ratio}.");
         }
@@ -80,10 +82,11 @@ pub(crate) fn plot(results: &Value) -> String {
         }),
     ));
     panels.push((
-        "CPU a request in µs: Envoy, then the authorizer".to_owned(),
+        "CPU a request in µs: Envoy, the authorizer, the ledger".to_owned(),
         rows(&|variant| {
-            let parts = ["envoy_cpu_us", "authorizer_cpu_us"].map(|part| number(variant, part));
-            let told = format!("{:.0} + {:.0}", parts[0], parts[1]);
+            let parts = ["envoy_cpu_us", "authorizer_cpu_us", "ledger_cpu_us"];
+            let parts = parts.map(|part| number(variant, part));
+            let told = format!("{:.0} + {:.0} + {:.0}", parts[0], parts[1], parts[2]);
             row(name(variant), parts.to_vec(), told)
         }),
     ));

@@ -169,7 +169,7 @@ fn a_snapshot_counts_whole_or_not_at_all() {
     mixed[1] = world.snapshot(11, &world.changes()).remove(1);
     assert_eq!(refused(mixed), SnapshotError::NotWhole);
     let mut forged = whole();
-    forged[1].signature[0] ^= 1;
+    forged[1].seal.signature[0] ^= 1;
     assert_eq!(refused(forged), SnapshotError::NotBelieved);
 }
 

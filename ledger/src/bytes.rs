@@ -6,10 +6,25 @@ pub(crate) struct Broken;
 
 /// Appends a big-endian length and the bytes.
 pub(crate) fn push(out: &mut Vec<u8>, field: &[u8]) {
-    // No field of ours comes near 4 GiB; one that did would be cut and could not verify.
-    let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&length(field.len()));
     out.extend_from_slice(field);
+}
+
+/// Appends what `write` appends, behind its big-endian length.
+pub(crate) fn push_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let from = out.len();
+    write(out);
+    let length = length(out.len().saturating_sub(from));
+    for (to, byte) in out.iter_mut().skip(at).zip(length) {
+        *to = byte;
+    }
+}
+
+/// No field of ours comes near 4 GiB; one that did would be cut and could not verify.
+fn length(of: usize) -> [u8; 4] {
+    u32::try_from(of).unwrap_or(u32::MAX).to_be_bytes()
 }
 
 /// Reads from the front of a slice.

@@ -1,13 +1,18 @@
 //! The signed form of every message: who says what, in which order, under which epoch.
 
-use std::collections::{BTreeSet, HashMap};
+mod seal;
+mod trust;
+
 use std::fmt;
 
-use ed25519_dalek::{Signer as _, VerifyingKey};
+use ed25519_dalek::Signer as _;
 use mandate::id::{KeyId, ZoneId};
 
 use crate::bytes::{Broken, Reader, exact, push};
 use crate::leaf_hash;
+
+pub use seal::Seal;
+pub use trust::{Checker, Producer, Producers};
 
 /// What the signed bytes start with.
 const DOMAIN: &[u8] = b"caracal-envelope-v1\0";
@@ -72,8 +77,8 @@ pub struct Envelope {
 pub struct SignedEnvelope {
     /// What is signed.
     pub envelope: Envelope,
-    /// Ed25519 (RFC 8032).
-    pub signature: [u8; 64],
+    /// What proves whose it is.
+    pub seal: Seal,
 }
 
 /// A message whose signature, producer and kind were checked.
@@ -173,7 +178,8 @@ impl Envelope {
     /// no zone as none.
     pub fn signing_bytes(&self) -> Vec<u8> {
         let zone = self.zone.map(|zone| zone.to_string()).unwrap_or_default();
-        let mut out = Vec::with_capacity(self.payload.len().saturating_add(256));
+        let room = self.payload.len().saturating_add(512);
+        let mut out = Vec::with_capacity(room);
         out.extend_from_slice(DOMAIN);
         push(&mut out, self.stream.as_bytes());
         push(&mut out, self.kind.as_bytes());
@@ -191,10 +197,10 @@ impl Envelope {
     /// Signs with the signer's key, under its id.
     pub fn sign(mut self, signer: &(impl EventSigner + ?Sized)) -> SignedEnvelope {
         self.kid = signer.kid().clone();
-        let signature = signer.sign(&self.signing_bytes());
+        let seal = Seal::alone(&self.signing_bytes(), signer);
         SignedEnvelope {
             envelope: self,
-            signature,
+            seal,
         }
     }
 
@@ -237,10 +243,10 @@ impl Envelope {
 }
 
 impl SignedEnvelope {
-    /// What a ledger keeps: the signed bytes and the signature.
+    /// What a ledger keeps: the signed bytes and the seal.
     pub fn leaf_bytes(&self) -> Vec<u8> {
         let mut out = self.envelope.signing_bytes();
-        out.extend_from_slice(&self.signature);
+        self.seal.write(&mut out);
         out
     }
 
@@ -253,46 +259,8 @@ impl SignedEnvelope {
     pub fn from_leaf_bytes(leaf: &[u8]) -> Result<Self, EnvelopeError> {
         let mut reader = Reader::new(leaf);
         let envelope = Envelope::from_signing_bytes(&mut reader)?;
-        let signature = reader.array()?;
-        reader.end()?;
-        Ok(Self {
-            envelope,
-            signature,
-        })
-    }
-
-    /// Believes the message, or says why not.
-    pub fn verify(self, producers: &Producers) -> Result<Verified, EnvelopeError> {
-        self.check(producers)?;
-        Ok(Verified(self))
-    }
-
-    /// Whether the message is to be believed.
-    pub fn check(&self, producers: &Producers) -> Result<(), EnvelopeError> {
-        let Envelope {
-            kid,
-            kind,
-            producer,
-            ..
-        } = &self.envelope;
-        let (known, key) = producers.0.get(kid).ok_or(EnvelopeError::UnknownKey)?;
-        if !known.kinds.contains(kind) {
-            return Err(EnvelopeError::KindNotAllowed);
-        }
-        let service = producer
-            .split_once('@')
-            .map_or(producer.as_str(), |(service, _)| service);
-        if service != known.service {
-            return Err(EnvelopeError::WrongProducer);
-        }
-        let signed = key
-            .as_ref()
-            .is_some_and(|key| signed_by(key, &self.envelope.signing_bytes(), &self.signature));
-        if signed {
-            Ok(())
-        } else {
-            Err(EnvelopeError::BadSignature)
-        }
+        let seal = Seal::read(reader)?;
+        Ok(Self { envelope, seal })
     }
 }
 
@@ -310,60 +278,5 @@ impl Verified {
     /// Gives up the check for the message.
     pub fn into_envelope(self) -> Envelope {
         self.0.envelope
-    }
-}
-
-/// A trusted key: whose it is, and what it may say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Producer {
-    /// The key's id.
-    pub kid: KeyId,
-    /// Its Ed25519 public key.
-    pub public_key: [u8; 32],
-    /// The service that holds it.
-    pub service: String,
-    /// The kinds of message it may sign.
-    pub kinds: BTreeSet<String>,
-}
-
-impl Producer {
-    /// Whether the signature over the bytes is this key's.
-    pub fn signed(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
-        self.key()
-            .is_some_and(|key| signed_by(&key, bytes, signature))
-    }
-
-    fn key(&self) -> Option<VerifyingKey> {
-        VerifyingKey::from_bytes(&self.public_key).ok()
-    }
-}
-
-fn signed_by(key: &VerifyingKey, bytes: &[u8], signature: &[u8; 64]) -> bool {
-    let signature = ed25519_dalek::Signature::from_bytes(signature);
-    key.verify_strict(bytes, &signature).is_ok()
-}
-
-/// The trusted keys, from configuration. A public key is decompressed once, here; under one that is none nothing
-/// verifies.
-#[derive(Debug, Clone, Default)]
-pub struct Producers(HashMap<KeyId, (Producer, Option<VerifyingKey>)>);
-
-impl Producers {
-    /// Trusts these; of two with one id the later counts.
-    pub fn new(producers: impl IntoIterator<Item = Producer>) -> Self {
-        Self(
-            producers
-                .into_iter()
-                .map(|producer| {
-                    let key = producer.key();
-                    (producer.kid.clone(), (producer, key))
-                })
-                .collect(),
-        )
-    }
-
-    /// The producer of a key id.
-    pub fn find(&self, kid: &KeyId) -> Option<&Producer> {
-        self.0.get(kid).map(|(producer, _)| producer)
     }
 }

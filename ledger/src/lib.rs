@@ -1,7 +1,7 @@
 //! Evidence as bytes: what is signed, what is hashed, what is chained.
 //!
 //! [`envelope`] is the signed form of every message of a stream, [`event`] the canonical form of what happened,
-//! [`leaf_hash`] and [`chain`] make a ledger of them. Not here: where events are kept (`audit`), how they travel
+//! [`leaf_hash`], [`tree`] and [`chain`] make a ledger of them. Not here: where events are kept (`audit`), how they travel
 //! (`chassis`), protobuf (`wire`): protobuf bytes are never what is signed.
 #![forbid(unsafe_code)]
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions)]
@@ -10,6 +10,7 @@ mod bytes;
 pub mod chain;
 pub mod envelope;
 pub mod event;
+pub mod tree;
 
 use sha2::{Digest as _, Sha256};
 

@@ -3,8 +3,8 @@
 
 use ledger::chain::{self, ChainKey};
 use ledger::envelope::{
-    DalekSigner, Envelope, EnvelopeError, Epoch, EventSigner as _, Producer, Producers,
-    SignedEnvelope,
+    Checker, DalekSigner, Envelope, EnvelopeError, Epoch, EventSigner as _, Producer, Producers,
+    Seal, SignedEnvelope,
 };
 use ledger::event::{Event, EventKind, LeaseTerms, Outcome, Sample};
 use ledger::leaf_hash;
@@ -144,23 +144,111 @@ fn a_message_is_believed_from_its_producer_only() {
     );
 }
 
+/// Messages that were written at once.
+fn together(count: u64) -> Vec<SignedEnvelope> {
+    let envelopes: Vec<Envelope> = (1..=count)
+        .map(|counter| {
+            let mut event = full();
+            event.counter = counter;
+            envelope(&event)
+        })
+        .collect();
+    let messages: Vec<Vec<u8>> = envelopes.iter().map(Envelope::signing_bytes).collect();
+    let seals = Seal::all(&messages, &signer());
+    assert_eq!(seals.len(), envelopes.len());
+    let signed = envelopes.into_iter().zip(seals);
+    signed
+        .map(|(envelope, seal)| SignedEnvelope { envelope, seal })
+        .collect()
+}
+
 #[test]
 fn no_flipped_bit_of_a_leaf_is_believed() {
-    let leaf = envelope(&full()).sign(&signer()).leaf_bytes();
-    assert_eq!(
-        SignedEnvelope::from_leaf_bytes(&leaf).unwrap().leaf_bytes(),
-        leaf
-    );
     let trusted = producers(&["decision"]);
-    for index in 0..leaf.len() {
-        for bit in 0..8 {
-            let mut changed = leaf.clone();
-            changed[index] ^= 1 << bit;
-            let believed = SignedEnvelope::from_leaf_bytes(&changed)
-                .and_then(|signed| signed.verify(&trusted));
-            assert!(believed.is_err(), "bit {bit} of byte {index}");
+    let mut batch = together(3);
+    for signed in [
+        envelope(&full()).sign(&signer()),
+        batch.remove(1),
+        batch.remove(1),
+    ] {
+        let leaf = signed.leaf_bytes();
+        assert_eq!(SignedEnvelope::from_leaf_bytes(&leaf), Ok(signed));
+        // What was seen of the same batch before helps nobody.
+        let mut checker = Checker::new(&trusted);
+        for other in &batch {
+            checker.leaf(other).unwrap();
+        }
+        for index in 0..leaf.len() {
+            for bit in 0..8 {
+                let mut changed = leaf.clone();
+                changed[index] ^= 1 << bit;
+                let believed = SignedEnvelope::from_leaf_bytes(&changed)
+                    .and_then(|signed| checker.leaf(&signed));
+                assert!(believed.is_err(), "bit {bit} of byte {index}");
+            }
         }
     }
+}
+
+#[test]
+fn each_message_of_a_batch_is_believed_without_the_others() {
+    let trusted = producers(&["decision"]);
+    for count in [1, 2, 3, 15, 16, 17, 18, 40] {
+        let signed = together(count);
+        let signatures: std::collections::BTreeSet<[u8; 64]> =
+            signed.iter().map(|signed| signed.seal.signature).collect();
+        assert_eq!(signatures.len(), signed.len().div_ceil(Seal::BATCH));
+        let mut checker = Checker::new(&trusted);
+        for signed in signed {
+            let leaf = signed.leaf_bytes();
+            assert!(leaf.len() <= signed.envelope.signing_bytes().len() + Seal::MOST);
+            assert_eq!(SignedEnvelope::from_leaf_bytes(&leaf), Ok(signed.clone()));
+            assert_eq!(checker.leaf(&signed), Ok(leaf));
+            assert_eq!(signed.verify(&trusted).map(drop), Ok(()));
+        }
+    }
+    // One message is signed as such, in a batch or not.
+    let mut event = full();
+    event.counter = 1;
+    assert_eq!(together(1), [envelope(&event).sign(&signer())]);
+}
+
+#[test]
+fn a_seal_is_no_other_messages() {
+    let trusted = producers(&["decision"]);
+    let batch = together(5);
+    let refused = Err(EnvelopeError::BadSignature);
+    let mut checker = Checker::new(&trusted);
+    for one in &batch {
+        for other in &batch {
+            let swapped = SignedEnvelope {
+                envelope: one.envelope.clone(),
+                seal: other.seal.clone(),
+            };
+            let expected = if one == other {
+                Ok(one.leaf_bytes())
+            } else {
+                refused.clone()
+            };
+            assert_eq!(checker.leaf(&swapped), expected);
+        }
+        // Neither is a signature over a batch one over a message, nor the other way round.
+        let mut alone = one.clone();
+        alone.seal.place = None;
+        assert_eq!(checker.leaf(&alone), refused);
+        let mut placed = one.envelope.clone().sign(&signer());
+        placed.seal.place.clone_from(&one.seal.place);
+        assert_eq!(checker.leaf(&placed), refused);
+    }
+    // What a key may not say, it may not say in a batch of what was believed.
+    let mut posing = batch[1].clone();
+    posing.envelope.kind = "mint".to_owned();
+    assert_eq!(checker.leaf(&posing), Err(EnvelopeError::KindNotAllowed));
+    let others = Producers::new([]);
+    assert_eq!(
+        Checker::new(&others).leaf(&batch[0]),
+        Err(EnvelopeError::UnknownKey)
+    );
 }
 
 #[test]
@@ -202,12 +290,27 @@ fn the_generated_vectors_are_what_the_code_gives() {
             "name": name,
             "event": hex(&event.encode()),
             "signing_bytes": hex(&signed.envelope.signing_bytes()),
-            "signature": hex(&signed.signature),
+            "signature": hex(&signed.seal.signature),
             "leaf_hash": hex(&signed.leaf_hash()),
             "chain_link": hex(&link),
         }));
     }
-    let made = json!({ "public_key": hex(&signer().public()), "chain_key": hex(&[1; 32]), "vectors": vectors });
+    let batch: Vec<Value> = together(3)
+        .iter()
+        .map(|signed| {
+            json!({
+                "signing_bytes": hex(&signed.envelope.signing_bytes()),
+                "seal": hex(&signed.seal.to_bytes()),
+                "leaf_hash": hex(&signed.leaf_hash()),
+            })
+        })
+        .collect();
+    let made = json!({
+        "public_key": hex(&signer().public()),
+        "chain_key": hex(&[1; 32]),
+        "vectors": vectors,
+        "batch": batch,
+    });
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/v1.json");
     if std::env::vars_os().any(|(name, _)| name == "UPDATE_GENERATED") {
         std::fs::write(path, format!("{made:#}\n")).unwrap();

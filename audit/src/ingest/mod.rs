@@ -325,8 +325,9 @@ impl Reading {
                 self.partition,
             );
             parts.push(tokio::task::spawn_blocking(move || {
+                let mut checker = trust.checker();
                 let screened = part.into_iter().map(|entry| {
-                    let verdict = trust.screen(&entry, partition);
+                    let verdict = trust.screen(&mut checker, &entry, partition);
                     (entry, verdict)
                 });
                 screened.collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use chassis::streams::{self, Entry};
-use ledger::envelope::{EnvelopeError, Producers, SignedEnvelope};
+use ledger::envelope::{Checker, EnvelopeError, Producers, SignedEnvelope};
 use ledger::event::Event;
 use ledger::leaf_hash;
 use mandate::id::{JournalId, ZoneId};
@@ -93,18 +93,28 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
+    /// Looks at a signature over many once.
+    pub(crate) fn checker(&self) -> Checker<'_> {
+        Checker::new(&self.producers)
+    }
+
     /// Screens an entry of a partition's stream.
-    pub(crate) fn screen(&self, entry: &Entry, partition: u32) -> Result<Candidate, Poison> {
+    pub(crate) fn screen(
+        &self,
+        checker: &mut Checker<'_>,
+        entry: &Entry,
+        partition: u32,
+    ) -> Result<Candidate, Poison> {
         let signed = entry.envelope().map_err(|_| Poison::Malformed)?;
-        self.believe(&signed)?;
+        let leaf = checker.leaf(&signed)?;
+        let event = event_of(&signed)?;
+        self.believe_writer(&signed, &event)?;
         let envelope = &signed.envelope;
         if envelope.stream != streams::audit_events(partition)
             || streams::partition_of(envelope.zone, self.partitions) != partition
         {
             return Err(Poison::WrongPartition);
         }
-        let event = event_of(&signed)?;
-        let leaf = signed.leaf_bytes();
         Ok(Candidate {
             zone: envelope.zone.unwrap_or(SYSTEM),
             journal: event.journal_id,
@@ -115,11 +125,12 @@ impl Trust {
         })
     }
 
-    /// Whether its producer is known, may say this, and did; and whether the event's writer did, where that is
-    /// another.
-    pub(crate) fn believe(&self, signed: &SignedEnvelope) -> Result<(), Poison> {
-        signed.check(&self.producers)?;
-        let event = event_of(signed)?;
+    /// Whether the event's writer wrote it, where that is another than its producer.
+    pub(crate) fn believe_writer(
+        &self,
+        signed: &SignedEnvelope,
+        event: &Event,
+    ) -> Result<(), Poison> {
         let outbox = signed
             .envelope
             .producer

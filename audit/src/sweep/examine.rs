@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ledger::envelope::SignedEnvelope;
+use ledger::envelope::{Checker, SignedEnvelope};
 use ledger::leaf_hash;
 use mandate::id::{JournalId, ZoneId};
 
@@ -28,7 +28,12 @@ pub(crate) struct Examined {
 }
 
 /// Examines an event of a ledger.
-pub(crate) fn examine(trust: &Trust, ledger: ZoneId, stored: &Stored) -> Examined {
+pub(crate) fn examine(
+    trust: &Trust,
+    checker: &mut Checker<'_>,
+    ledger: ZoneId,
+    stored: &Stored,
+) -> Examined {
     let hash = leaf_hash(&stored.leaf);
     let nothing = |poison| Examined {
         hash,
@@ -48,9 +53,13 @@ pub(crate) fn examine(trust: &Trust, ledger: ZoneId, stored: &Stored) -> Examine
         Ok(columns) => columns.difference(&stored.columns),
         Err(_) => Some("leaf"),
     };
+    let believed = checker
+        .leaf(&signed)
+        .map_err(Poison::from)
+        .and_then(|_| trust.believe_writer(&signed, &event));
     Examined {
         hash,
-        poison: trust.believe(&signed).err(),
+        poison: believed.err(),
         difference,
         place: Some((event.journal_id, event.counter)),
     }
@@ -69,8 +78,9 @@ pub(crate) async fn examine_all(
         let go = std::mem::replace(&mut rest, later);
         let trust = Arc::clone(trust);
         goes.push(tokio::task::spawn_blocking(move || {
+            let mut checker = trust.checker();
             let examined = go.into_iter().map(|stored| {
-                let examined = examine(&trust, ledger, &stored);
+                let examined = examine(&trust, &mut checker, ledger, &stored);
                 (stored, examined)
             });
             examined.collect::<Vec<_>>()

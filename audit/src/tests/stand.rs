@@ -13,7 +13,7 @@ use chassis::streams::{self, Entry, EntryId};
 use chassis::{Readiness, Rng};
 use jiff::Timestamp;
 use ledger::envelope::{
-    DalekSigner, Envelope, Epoch, EventSigner as _, Producer, Producers, SignedEnvelope,
+    DalekSigner, Envelope, Epoch, EventSigner as _, Producer, Producers, Seal, SignedEnvelope,
 };
 use ledger::event::{Event, EventKind, Outcome, Sample};
 use mandate::id::{ApplicationId, DecisionId, JournalId, KeyId, MandateId, ResourceUri, ZoneId};
@@ -108,7 +108,8 @@ impl Stand {
     }
 
     pub(crate) fn screen(&self, signed: &SignedEnvelope) -> Result<Candidate, Poison> {
-        self.trust.screen(&entry(signed), 0)
+        self.trust
+            .screen(&mut self.trust.checker(), &entry(signed), 0)
     }
 
     pub(crate) async fn append(
@@ -246,6 +247,11 @@ impl Source {
         ledger: ZoneId,
         change: impl FnOnce(&mut Event),
     ) -> SignedEnvelope {
+        let event = self.event(ledger, change);
+        self.wrap(&event)
+    }
+
+    fn event(&mut self, ledger: ZoneId, change: impl FnOnce(&mut Event)) -> Event {
         let counter = self.counters.entry(ledger).or_default();
         *counter += 1;
         let counter = *counter;
@@ -254,15 +260,31 @@ impl Source {
         change(&mut event);
         event.counter = counter;
         event.journal_id = self.journal;
-        self.wrap(&event)
+        event
     }
 
+    /// Events that were written at once, as a journal signs them.
     pub(crate) fn many(&mut self, ledger: ZoneId, events: usize) -> Vec<SignedEnvelope> {
-        (0..events).map(|_| self.next(ledger)).collect()
+        let envelopes: Vec<Envelope> = (0..events)
+            .map(|_| {
+                let event = self.event(ledger, |_| {});
+                self.envelope(&event)
+            })
+            .collect();
+        let messages: Vec<Vec<u8>> = envelopes.iter().map(Envelope::signing_bytes).collect();
+        let seals = Seal::all(&messages, &self.signer);
+        let signed = envelopes.into_iter().zip(seals);
+        signed
+            .map(|(envelope, seal)| SignedEnvelope { envelope, seal })
+            .collect()
     }
 
     pub(crate) fn wrap(&self, event: &Event) -> SignedEnvelope {
-        let envelope = Envelope {
+        self.envelope(event).sign(&self.signer)
+    }
+
+    fn envelope(&self, event: &Event) -> Envelope {
+        Envelope {
             stream: streams::audit_events(0),
             kind: event.kind.as_str().to_owned(),
             zone: event.zone,
@@ -273,8 +295,7 @@ impl Source {
             at: event.at_ns,
             payload: event.encode(),
             kid: self.signer.kid().clone(),
-        };
-        envelope.sign(&self.signer)
+        }
     }
 }
 

@@ -194,7 +194,7 @@ async fn what_is_no_evidence_goes_to_the_dead_letters_and_stops_nothing() {
     let mut source = Source::new(1);
     let good = source.many(zone(1), 3);
     let mut forged = good[1].clone();
-    forged.signature[0] ^= 1;
+    forged.seal.signature[0] ^= 1;
     let stranger = Source::of("stranger", "ext-authz", 4).next(zone(1));
     publish(
         &client,

@@ -375,7 +375,7 @@ impl Range {
             match segment::front(rest) {
                 Front::Record(leaf, behind) => {
                     records.push(record(leaf).ok_or_else(|| self.damaged(offset))?);
-                    offset = offset.saturating_add(framed(leaf));
+                    offset = offset.saturating_add(framed(leaf.len()));
                     rest = behind;
                 }
                 Front::Part if !records.is_empty() => break,
@@ -399,9 +399,9 @@ impl Range {
     }
 }
 
-/// The bytes of a leaf's record.
-pub(super) fn framed(leaf: &[u8]) -> u64 {
-    u64::try_from(leaf.len().saturating_add(FRAME)).unwrap_or(u64::MAX)
+/// The bytes of the record of a leaf of this length.
+pub(super) fn framed(leaf: usize) -> u64 {
+    u64::try_from(leaf.saturating_add(FRAME)).unwrap_or(u64::MAX)
 }
 
 /// The record of a leaf.

@@ -169,12 +169,12 @@ fn scan(journal: JournalId, path: &Path, is_last: bool) -> Result<Scan, JournalE
                 segment.note(&Noted {
                     zone: record.lane.1,
                     counter: record.counter,
-                    bytes: framed(leaf),
+                    bytes: framed(leaf.len()),
                     hash: leaf_hash(leaf),
                 });
                 closed = record.envelope.envelope.kind == EventKind::JournalClosed.as_str();
                 events = events.saturating_add(1);
-                offset = offset.saturating_add(framed(leaf));
+                offset = offset.saturating_add(framed(leaf.len()));
                 rest = behind;
             }
             Front::Part if rest.is_empty() => break,

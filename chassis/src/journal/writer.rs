@@ -1,5 +1,5 @@
-//! The one thread that writes. It takes what waits, gives each event its number, signs, writes and syncs the group, and
-//! only then answers.
+//! The one thread that writes. It takes what waits, gives each event its number, signs the group, writes and syncs it,
+//! and only then answers.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use ledger::envelope::{Envelope, Epoch, EventSigner};
+use ledger::envelope::{Envelope, Epoch, EventSigner, Seal};
 use ledger::event::{Event, EventKind};
 use ledger::leaf_hash;
 use mandate::id::{JournalId, KeyId, ZoneId};
@@ -27,10 +27,7 @@ const GROUP: usize = 512;
 #[derive(Debug)]
 pub(super) enum Request {
     /// To write an event.
-    Append {
-        event: Box<Event>,
-        done: oneshot::Sender<Result<Receipt, JournalError>>,
-    },
+    Append { event: Box<Event>, done: Done },
     /// To end the journal.
     Close {
         done: oneshot::Sender<Result<(), JournalError>>,
@@ -69,12 +66,30 @@ pub(super) struct Current {
     length: u64,
 }
 
-/// A group on its way to the disk.
+/// Whoever waits for an event.
+type Done = oneshot::Sender<Result<Receipt, JournalError>>;
+
+/// A group on its way to the disk: events that have their numbers.
 #[derive(Default)]
 struct Group {
+    /// What is signed of each.
+    messages: Vec<Vec<u8>>,
+    staged: Vec<Staged>,
+}
+
+/// The other parts of an event of a group.
+struct Staged {
+    zone: Option<ZoneId>,
+    counter: u64,
+    /// What was taken of the space: the most it can need.
+    taken: u64,
+    done: Option<Done>,
+}
+
+/// A group as it is written.
+struct Sealed {
     bytes: Vec<u8>,
     noted: Vec<Noted>,
-    waiting: Vec<(oneshot::Sender<Result<Receipt, JournalError>>, Receipt)>,
 }
 
 impl Writer {
@@ -96,19 +111,17 @@ impl Writer {
         }
     }
 
-    fn take(
-        &mut self,
-        group: &mut Group,
-        event: Event,
-        done: oneshot::Sender<Result<Receipt, JournalError>>,
-    ) {
-        if group.bytes.is_empty()
+    fn take(&mut self, group: &mut Group, event: Event, done: Done) {
+        if group.staged.is_empty()
             && let Err(error) = self.prepare()
         {
             return answer(done, Err(error));
         }
         match self.stage(group, event, false) {
-            Ok(receipt) => group.waiting.push((done, receipt)),
+            Ok(mut staged) => {
+                staged.done = Some(done);
+                group.staged.push(staged);
+            }
             Err(error) => answer(done, Err(error)),
         }
     }
@@ -158,12 +171,14 @@ impl Writer {
             event.detail = Some(end.to_owned());
         }
         let mut group = Group::default();
-        self.stage(&mut group, event, true)?;
-        if let Err(error) = self.write(&group) {
-            self.undo(&group);
+        let staged = self.stage(&mut group, event, true)?;
+        group.staged.push(staged);
+        let sealed = self.seal(&mut group);
+        if let Err(error) = self.write(&sealed) {
+            self.undo(&sealed);
             return Err(error);
         }
-        self.done(&group);
+        self.done(&sealed);
         Ok(())
     }
 
@@ -212,13 +227,13 @@ impl Writer {
         Ok((file, self.shared.catalog().insert(segment)))
     }
 
-    /// Gives an event its number and its bytes.
+    /// Gives an event its number, its bytes and its space. It is in the group once it is among the staged.
     fn stage(
         &mut self,
         group: &mut Group,
         event: Event,
         free: bool,
-    ) -> Result<Receipt, JournalError> {
+    ) -> Result<Staged, JournalError> {
         let Some(current) = &mut self.current else {
             return Err(JournalError::Closed);
         };
@@ -232,7 +247,7 @@ impl Writer {
             .saturating_add(1);
         event.journal_id = current.journal;
         event.counter = counter;
-        let signed = Envelope {
+        let message = Envelope {
             stream: streams::audit_events(streams::partition_of(zone, self.config.partitions)),
             kind: event.kind.as_str().to_owned(),
             zone,
@@ -244,61 +259,83 @@ impl Writer {
             payload: event.encode(),
             kid: KeyId::clone(self.signer.kid()),
         }
-        .sign(&*self.signer);
-        let leaf = signed.leaf_bytes();
-        let bytes = framed(&leaf);
-        if leaf.len() > segment::MOST_LEAF {
+        .signing_bytes();
+        let most = message.len().saturating_add(Seal::MOST);
+        if most > segment::MOST_LEAF {
             return Err(JournalError::TooLarge);
         }
+        let taken = framed(most);
         let mut catalog = self.shared.catalog();
         if free {
-            catalog.take(zone, bytes);
+            catalog.take(zone, taken);
         } else {
-            catalog.admit(zone, bytes, is_authenticated(&event))?;
+            catalog.admit(zone, taken, is_authenticated(&event))?;
         }
         drop(catalog);
-        segment::push(&mut group.bytes, &leaf);
-        let hash = leaf_hash(&leaf);
         current.counters.insert(zone, counter);
         current.events = current.events.saturating_add(1);
-        group.noted.push(Noted {
+        group.messages.push(message);
+        Ok(Staged {
             zone,
             counter,
-            bytes,
-            hash,
-        });
-        Ok(Receipt {
-            journal: current.journal,
-            zone,
-            counter,
-            hash,
+            taken,
+            done: None,
         })
+    }
+
+    /// Signs a group and gives back the space that it does not need.
+    fn seal(&self, group: &mut Group) -> Sealed {
+        let messages = std::mem::take(&mut group.messages);
+        let seals = Seal::all(&messages, &*self.signer);
+        let mut bytes = Vec::new();
+        let mut noted = Vec::with_capacity(messages.len());
+        for ((mut leaf, seal), staged) in messages.into_iter().zip(seals).zip(&group.staged) {
+            seal.write(&mut leaf);
+            segment::push(&mut bytes, &leaf);
+            noted.push(Noted {
+                zone: staged.zone,
+                counter: staged.counter,
+                bytes: framed(leaf.len()),
+                hash: leaf_hash(&leaf),
+            });
+        }
+        let mut catalog = self.shared.catalog();
+        for (staged, noted) in group.staged.iter().zip(&noted) {
+            catalog.give_back(noted.zone, staged.taken.saturating_sub(noted.bytes));
+        }
+        Sealed { bytes, noted }
     }
 
     /// Writes a group and answers those who wait for it.
     fn commit(&mut self, mut group: Group) {
-        if group.noted.is_empty() {
+        let Some(journal) = self.current.as_ref().map(|current| current.journal) else {
+            return;
+        };
+        if group.staged.is_empty() {
             return;
         }
-        match self.write(&group) {
-            Ok(()) => {
-                let waiting = std::mem::take(&mut group.waiting);
-                self.done(&group);
-                for (done, receipt) in waiting {
-                    answer(done, Ok(receipt));
-                }
-            }
+        let sealed = self.seal(&mut group);
+        let written = self.write(&sealed);
+        match &written {
+            Ok(()) => self.done(&sealed),
             Err(error) => {
                 tracing::error!(error = error.to_string(), "the journal cannot be written");
-                for (done, _) in std::mem::take(&mut group.waiting) {
-                    answer(done, Err(error.clone()));
-                }
-                self.undo(&group);
+                self.undo(&sealed);
             }
+        }
+        for (staged, noted) in group.staged.into_iter().zip(&sealed.noted) {
+            let Some(done) = staged.done else { continue };
+            let receipt = Receipt {
+                journal,
+                zone: noted.zone,
+                counter: noted.counter,
+                hash: noted.hash,
+            };
+            answer(done, written.clone().map(|()| receipt));
         }
     }
 
-    fn write(&self, group: &Group) -> Result<(), JournalError> {
+    fn write(&self, group: &Sealed) -> Result<(), JournalError> {
         let current = self.current.as_ref().ok_or(JournalError::Closed)?;
         current.file.write_all_at(&group.bytes, current.length)?;
         if self.config.durability == Durability::Host {
@@ -307,7 +344,7 @@ impl Writer {
         Ok(())
     }
 
-    fn done(&mut self, group: &Group) {
+    fn done(&mut self, group: &Sealed) {
         if let Some(current) = &mut self.current {
             current.length = current.length.saturating_add(length(group.bytes.len()));
             self.shared
@@ -319,7 +356,7 @@ impl Writer {
 
     /// After a write that failed, this much may or may not be on disk. Nobody was told that it is. Its numbers are not
     /// used again: the next event opens another journal.
-    fn undo(&mut self, group: &Group) {
+    fn undo(&mut self, group: &Sealed) {
         let mut catalog = self.shared.catalog();
         for noted in &group.noted {
             catalog.give_back(noted.zone, noted.bytes);
@@ -359,9 +396,11 @@ impl Writer {
             event.actor = Some(self.config.service.to_owned());
             event.count = Some(current.events);
             let mut group = Group::default();
-            self.stage(&mut group, event, true)?;
-            self.write(&group)?;
-            self.done(&group);
+            let staged = self.stage(&mut group, event, true)?;
+            group.staged.push(staged);
+            let sealed = self.seal(&mut group);
+            self.write(&sealed)?;
+            self.done(&sealed);
         }
         if let Some(current) = self.current.take() {
             self.shared.catalog().seal(current.number);

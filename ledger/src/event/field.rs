@@ -10,17 +10,17 @@ use super::{LeaseTerms, MAX_SAMPLES, MAX_TEXT, Outcome, Sample};
 use crate::bytes::{Broken, Reader, exact, push};
 use crate::envelope::Epoch;
 
-/// How a value is written into a field and read back.
+/// How a value is written behind what is there, and read back from a whole field.
 pub(super) trait Field: Sized {
-    fn write(&self) -> Vec<u8>;
+    fn write(&self, out: &mut Vec<u8>);
     fn read(bytes: &[u8]) -> Result<Self, Broken>;
 }
 
 macro_rules! integers {
     ($($type:ty)*) => {$(
         impl Field for $type {
-            fn write(&self) -> Vec<u8> {
-                self.to_be_bytes().to_vec()
+            fn write(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_be_bytes());
             }
 
             fn read(bytes: &[u8]) -> Result<Self, Broken> {
@@ -35,8 +35,8 @@ integers!(u32 u64 i64);
 macro_rules! uuids {
     ($($type:ty)*) => {$(
         impl Field for $type {
-            fn write(&self) -> Vec<u8> {
-                self.as_uuid().as_bytes().to_vec()
+            fn write(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(self.as_uuid().as_bytes());
             }
 
             fn read(bytes: &[u8]) -> Result<Self, Broken> {
@@ -49,11 +49,11 @@ macro_rules! uuids {
 uuids!(ZoneId JournalId DecisionId ApplicationId SessionId BindingId MandateId RecordId PolicyVersionId);
 
 macro_rules! texts {
-    ($($type:ty: $write:expr, $read:expr;)*) => {$(
+    ($($type:ty: $text:expr, $read:expr;)*) => {$(
         impl Field for $type {
-            fn write(&self) -> Vec<u8> {
-                let text: fn(&$type) -> String = $write;
-                text(self).into_bytes()
+            fn write(&self, out: &mut Vec<u8>) {
+                let text: fn(&$type) -> &str = $text;
+                out.extend_from_slice(text(self).as_bytes());
             }
 
             fn read(bytes: &[u8]) -> Result<Self, Broken> {
@@ -65,16 +65,36 @@ macro_rules! texts {
 }
 
 texts! {
-    String: Self::clone, |text| (text.len() <= MAX_TEXT).then(|| text.to_owned());
-    ResourceUri: Self::to_string, |text| Self::parse(text).ok();
-    KeyId: Self::to_string, |text| Self::parse(text).ok();
-    Outcome: |outcome| outcome.as_str().to_owned(), Self::parse;
-    ScopeSet: Self::to_string, |text| Self::parse(text).ok().filter(|set| set.to_string() == text);
+    String: Self::as_str, |text| (text.len() <= MAX_TEXT).then(|| text.to_owned());
+    ResourceUri: Self::as_str, |text| Self::parse(text).ok();
+    KeyId: Self::as_str, |text| Self::parse(text).ok();
+    Outcome: |outcome| outcome.as_str(), Self::parse;
+}
+
+impl Field for ScopeSet {
+    fn write(&self, out: &mut Vec<u8>) {
+        for (index, scope) in self.iter().enumerate() {
+            if index > 0 {
+                out.push(b' ');
+            }
+            out.extend_from_slice(scope.as_str().as_bytes());
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Broken> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Broken)?;
+        let set = Self::parse(text).map_err(|_| Broken)?;
+        if set.to_string() == text {
+            Ok(set)
+        } else {
+            Err(Broken)
+        }
+    }
 }
 
 impl<const N: usize> Field for [u8; N] {
-    fn write(&self) -> Vec<u8> {
-        self.to_vec()
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
     }
 
     fn read(bytes: &[u8]) -> Result<Self, Broken> {
@@ -83,8 +103,8 @@ impl<const N: usize> Field for [u8; N] {
 }
 
 impl Field for Epoch {
-    fn write(&self) -> Vec<u8> {
-        self.0.to_vec()
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
     }
 
     fn read(bytes: &[u8]) -> Result<Self, Broken> {
@@ -93,12 +113,9 @@ impl Field for Epoch {
 }
 
 impl Field for LeaseTerms {
-    fn write(&self) -> Vec<u8> {
-        [
-            self.max_uses.to_be_bytes().as_slice(),
-            &self.not_after_ns.to_be_bytes(),
-        ]
-        .concat()
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.max_uses.to_be_bytes());
+        out.extend_from_slice(&self.not_after_ns.to_be_bytes());
     }
 
     fn read(bytes: &[u8]) -> Result<Self, Broken> {
@@ -114,12 +131,10 @@ impl Field for LeaseTerms {
 }
 
 impl Field for Vec<Label> {
-    fn write(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+    fn write(&self, out: &mut Vec<u8>) {
         for label in self {
-            push(&mut out, label.as_str().as_bytes());
+            push(out, label.as_str().as_bytes());
         }
-        out
     }
 
     fn read(bytes: &[u8]) -> Result<Self, Broken> {
@@ -138,14 +153,12 @@ impl Field for Vec<Label> {
 }
 
 impl Field for Vec<Sample> {
-    fn write(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+    fn write(&self, out: &mut Vec<u8>) {
         for sample in self {
             out.extend_from_slice(sample.decision_id.as_uuid().as_bytes());
             out.extend_from_slice(&sample.at_ns.to_be_bytes());
-            push(&mut out, sample.request_id.as_bytes());
+            push(out, sample.request_id.as_bytes());
         }
-        out
     }
 
     fn read(bytes: &[u8]) -> Result<Self, Broken> {

@@ -12,7 +12,7 @@ use mandate::id::{
 use uuid::Uuid;
 
 use self::field::Field;
-use crate::bytes::{Broken, Reader, push};
+use crate::bytes::{Broken, Reader, push, push_with};
 use crate::envelope::{Epoch, EventSigner, Producer};
 
 /// The longest free text of an event.
@@ -21,6 +21,8 @@ pub const MAX_TEXT: usize = 512;
 pub const MAX_SAMPLES: usize = 8;
 
 const VERSION: u8 = 1;
+/// Enough room for the bytes of most events.
+const USUAL: usize = 768;
 /// What an origin signature is over, before the event's bytes.
 const ORIGIN_DOMAIN: &[u8] = b"caracal-event-origin-v1\0";
 
@@ -163,15 +165,22 @@ macro_rules! event {
 
             /// The canonical bytes.
             pub fn encode(&self) -> Vec<u8> {
-                let mut out = vec![VERSION];
-                field(&mut out, 1, self.kind.as_str().as_bytes());
-                field(&mut out, 2, &self.journal_id.write());
-                field(&mut out, 3, &self.counter.write());
-                field(&mut out, 4, &self.at_ns.write());
-                $(if let Some(value) = &self.$name {
-                    field(&mut out, $tag, &value.write());
-                })*
+                let mut out = Vec::with_capacity(USUAL);
+                self.encode_into(&mut out);
                 out
+            }
+
+            /// Appends them.
+            pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
+                out.push(VERSION);
+                out.push(1);
+                push(out, self.kind.as_str().as_bytes());
+                field(out, 2, &self.journal_id);
+                field(out, 3, &self.counter);
+                field(out, 4, &self.at_ns);
+                $(if let Some(value) = &self.$name {
+                    field(out, $tag, value);
+                })*
             }
 
             /// Reads canonical bytes; anything else is refused.
@@ -329,7 +338,7 @@ impl Event {
         bare.counter = 0;
         bare.origin_sig = None;
         let mut out = ORIGIN_DOMAIN.to_vec();
-        out.extend(bare.encode());
+        bare.encode_into(&mut out);
         out
     }
 }
@@ -341,9 +350,9 @@ fn cut(text: &mut String) {
     }
 }
 
-fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+fn field(out: &mut Vec<u8>, tag: u8, value: &impl Field) {
     out.push(tag);
-    push(out, bytes);
+    push_with(out, |out| value.write(out));
 }
 
 fn required<'a>(reader: &mut Reader<'a>, tag: u8) -> Result<&'a [u8], EventError> {

@@ -1,6 +1,6 @@
 //! Envelopes.
 
-use ledger::envelope::{Envelope, Epoch, SignedEnvelope};
+use ledger::envelope::{Envelope, Epoch, Seal, SignedEnvelope};
 use mandate::id::{KeyId, ZoneId};
 use prost::Message;
 
@@ -35,17 +35,15 @@ impl TryFrom<pb::Envelope> for SignedEnvelope {
                 payload: message.payload,
                 kid: malformed("envelope.kid", KeyId::parse(&message.kid))?,
             },
-            signature: fixed("envelope.sig", &message.sig)?,
+            seal: Seal::from_bytes(&message.sig)
+                .ok_or(ConvertError::new("envelope.sig", Wrong::Malformed))?,
         })
     }
 }
 
 impl From<SignedEnvelope> for pb::Envelope {
     fn from(signed: SignedEnvelope) -> Self {
-        let SignedEnvelope {
-            envelope,
-            signature,
-        } = signed;
+        let SignedEnvelope { envelope, seal } = signed;
         Self {
             stream: envelope.stream,
             kind: envelope.kind,
@@ -60,7 +58,7 @@ impl From<SignedEnvelope> for pb::Envelope {
             at_ns: envelope.at,
             payload: envelope.payload,
             kid: envelope.kid.as_str().to_owned(),
-            sig: signature.to_vec(),
+            sig: seal.to_bytes(),
         }
     }
 }

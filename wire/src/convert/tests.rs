@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ledger::envelope::{Envelope, Epoch, SignedEnvelope};
+use ledger::envelope::{Envelope, Epoch, Seal, SignedEnvelope};
+use ledger::tree::Inclusion;
 use mandate::id::{
     ApplicationId, AttachmentName, BindingId, DelegationId, Issuer, JournalId, KeyId, MandateId,
     PolicyVersionId, RecordId, ResourceId, ResourceUri, ScopeSet, SessionId, Subject, ZoneId,
@@ -51,12 +52,22 @@ fn subject() -> impl Strategy<Value = Subject> {
     "[!-~]{1,40}".prop_map(|text| Subject::parse(&text).unwrap())
 }
 
+/// A place in a batch of four with such hashes, or none.
+fn place(number: u32, hash: [u8; 32]) -> Option<Inclusion> {
+    Inclusion::new(number, 4, vec![hash; 2])
+}
+
 fn signed() -> impl Strategy<Value = SignedEnvelope> {
     let names = ("[!-~]{1,64}", "[a-z_]{1,64}", "[a-z]{1,9}@[0-9a-f]{1,32}");
     let numbers = (any::<[u8; 16]>(), any::<u64>(), any::<u64>(), any::<i64>());
-    let rest = (any::<Vec<u8>>(), kid(), any::<[u8; 32]>());
+    let rest = (any::<Vec<u8>>(), kid(), any::<[u8; 32]>(), 0_u32..5);
     (names, prop::option::of(zone()), numbers, rest).prop_map(
-        |((stream, kind, producer), zone, (epoch, pos, counter, at), (payload, kid, half))| {
+        |(
+            (stream, kind, producer),
+            zone,
+            (epoch, pos, counter, at),
+            (payload, kid, half, number),
+        )| {
             let mut signature = [0; 64];
             signature[..32].copy_from_slice(&half);
             let epoch = Epoch(epoch);
@@ -72,10 +83,11 @@ fn signed() -> impl Strategy<Value = SignedEnvelope> {
                 payload,
                 kid,
             };
-            SignedEnvelope {
-                envelope,
+            let seal = Seal {
                 signature,
-            }
+                place: place(number, half),
+            };
+            SignedEnvelope { envelope, seal }
         },
     )
 }
