@@ -9,9 +9,10 @@ use e2e::{Options, Stack};
 use serde_json::{Value, json};
 
 use crate::envoy::{Ours, Way, bootstrap};
-use crate::{load, machine, revocation, statistics};
+use crate::opa::Opa;
+use crate::{Arguments, load, machine, revocation, statistics};
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_secs(3);
 /// Enough that the journal's disk is waited for together, and throughput is a matter of CPU.
 const CONNECTIONS: usize = 256;
@@ -43,8 +44,8 @@ impl Drop for Variant {
     }
 }
 
-/// Runs the rounds and gives medians and ratios. `only`: these variants; none are all.
-pub(crate) async fn run(only: &[String]) -> anyhow::Result<Value> {
+/// Runs the rounds and gives medians and ratios.
+pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
     let stack = Stack::start(&Options::default());
     let pid = |name: &str| u32::try_from(stack.pid(name).as_raw_nonzero().get());
     let ours = pid("ext-authz")?;
@@ -58,7 +59,20 @@ pub(crate) async fn run(only: &[String]) -> anyhow::Result<Value> {
     );
     let folder = tempfile::tempdir()?;
     let attachment = attachment(&stack)?;
-    let mut ways = ways(&stack, &attachment, noop_port, folder.path()).await?;
+    let minted = stack.mint_sample();
+    let facts = Facts::of(&stack, &minted).await?;
+    let mut ways = ways(&stack, &attachment, noop_port, &facts, folder.path())?;
+    let opa_port = free_port()?;
+    let opa = match &arguments.opa {
+        Some(binary) => {
+            ways.push(("opa", Way::ExtAuthzJoined(opa_port)));
+            let ports = (opa_port, free_port()?);
+            let allow = stack.sample("allow");
+            Some(Opa::start(binary, ports, &facts, allow, folder.path())?)
+        }
+        None => None,
+    };
+    let only = &arguments.only;
     let unknown = only
         .iter()
         .find(|wanted| ways.iter().all(|(name, _)| name != wanted));
@@ -68,12 +82,12 @@ pub(crate) async fn run(only: &[String]) -> anyhow::Result<Value> {
     for (name, way) in ways {
         let authorizer = match (name, &way) {
             ("noop_check", _) => Some(noop.0.id()),
+            ("opa", _) => opa.as_ref().map(Opa::pid),
             (_, Way::ExtAuthz(_) | Way::Filter(_) | Way::Both(_)) => Some(ours),
             _ => None,
         };
         variants.push(variant(name, &way, authorizer, &attachment, folder.path())?);
     }
-    let minted = stack.mint_sample();
     let allow = stack.sample("allow");
     let text = |name: &str| allow[name].as_str().unwrap_or_default();
     let request = load::request(
@@ -98,25 +112,39 @@ impl Drop for Authorizer {
     }
 }
 
+/// What others need to know to check a mandate.
+pub(crate) struct Facts {
+    pub(crate) claims: Value,
+    pub(crate) jwks: String,
+}
+
+impl Facts {
+    async fn of(stack: &Stack, minted: &Value) -> anyhow::Result<Self> {
+        let path = format!("/z/{}/jwks.json", stack.zone());
+        let (status, jwks) = stack.client("sts").json("GET", &path, "", None).await;
+        ensure!(status == 200, "the key set answered {status}");
+        Ok(Self {
+            claims: minted["claims"].clone(),
+            jwks: jwks.to_string(),
+        })
+    }
+}
+
 /// What is compared, each with its name.
-async fn ways(
+fn ways(
     stack: &Stack,
     attachment: &str,
     noop_port: u16,
+    facts: &Facts,
     folder: &Path,
 ) -> anyhow::Result<Vec<(&'static str, Way)>> {
     let noop_module = folder.join("noop.wasm");
     std::fs::write(&noop_module, wat::parse_str(include_str!("noop.wat"))?)?;
-    let issuer = stack.mint_sample()["claims"]["iss"]
+    let issuer = facts.claims["iss"]
         .as_str()
         .context("an issuer")?
         .to_owned();
-    let (status, jwks) = stack
-        .client("sts")
-        .json("GET", &format!("/z/{}/jwks.json", stack.zone()), "", None)
-        .await;
-    ensure!(status == 200, "the key set answered {status}");
-    let jwks = jwks.to_string();
+    let jwks = facts.jwks.clone();
     let module = std::env::current_exe()?.with_file_name("caracal-filter.wasm");
     ensure!(
         module.exists(),
@@ -251,13 +279,15 @@ fn report(variants: &[Variant]) -> Value {
         rows.iter()
             .find(|row| row["variant"] == name)
             .and_then(|row| row[field].as_f64())
-            .unwrap_or(0.0)
+            // Not measured: no ratio either.
+            .unwrap_or(f64::NAN)
     };
     let ratio = |one: &str, other: &str| {
         statistics::rounded(
             figure(one, "requests_per_second") / figure(other, "requests_per_second"),
         )
     };
+    let share = |field| statistics::rounded(figure("opa", field) / figure("ext_authz", field));
     let above =
         figure("ext_authz", "authorizer_cpu_us") - figure("noop_check", "authorizer_cpu_us");
     json!({
@@ -270,6 +300,11 @@ fn report(variants: &[Variant]) -> Value {
             "both to noop_check": ratio("both", "noop_check"),
             "filter to jwt_authn": ratio("filter", "jwt_authn"),
             "filter to noop_wasm": ratio("filter", "noop_wasm"),
+            "ext_authz to opa": ratio("ext_authz", "opa"),
+        },
+        "opa_to_ext_authz": {
+            "authorizer_cpu": share("authorizer_cpu_us"),
+            "p99": share("p99_us"),
         },
         "authorizer_cpu_us_above_noop_check": statistics::rounded(above),
     })

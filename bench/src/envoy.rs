@@ -15,6 +15,8 @@ pub(crate) enum Way {
     JwtAuthn { issuer: String, jwks: String },
     /// Envoy's own `ext_authz`, asking on this port.
     ExtAuthz(u16),
+    /// The same for an authorizer that reads the map of headers, which has each name once.
+    ExtAuthzJoined(u16),
     /// Our filter: it decides what it can and asks on this port.
     Filter(Ours),
     /// Envoy's own `ext_authz`, then our filter checking again.
@@ -38,7 +40,7 @@ pub(crate) fn bootstrap(listen: u16, admin: u16, way: &Way, attachment: &str) ->
         json!({}),
     ));
     let clusters: Vec<Value> = match way {
-        Way::ExtAuthz(port) => vec![cluster(*port)],
+        Way::ExtAuthz(port) | Way::ExtAuthzJoined(port) => vec![cluster(*port)],
         Way::Filter(ours) | Way::Both(ours) => vec![cluster(ours.port)],
         Way::Plain | Way::NoopWasm(_) | Way::JwtAuthn { .. } => Vec::new(),
     };
@@ -79,9 +81,10 @@ fn filters(way: &Way) -> Vec<Value> {
         Way::Plain => Vec::new(),
         Way::NoopWasm(module) => vec![wasm(module, "noop", "")],
         Way::JwtAuthn { issuer, jwks } => vec![jwt_authn(issuer, jwks)],
-        Way::ExtAuthz(_) => vec![ext_authz()],
+        Way::ExtAuthz(_) => vec![ext_authz(true)],
+        Way::ExtAuthzJoined(_) => vec![ext_authz(false)],
         Way::Filter(ours) => vec![filter(ours, "enforce")],
-        Way::Both(ours) => vec![ext_authz(), filter(ours, "verify_only")],
+        Way::Both(ours) => vec![ext_authz(true), filter(ours, "verify_only")],
     }
 }
 
@@ -123,14 +126,14 @@ fn jwt_authn(issuer: &str, jwks: &str) -> Value {
     )
 }
 
-fn ext_authz() -> Value {
+fn ext_authz(raw_headers: bool) -> Value {
     named(
         "envoy.filters.http.ext_authz",
         "ext_authz.v3.ExtAuthz",
         json!({
             "transport_api_version": "V3",
             "failure_mode_allow": false,
-            "encode_raw_headers": true,
+            "encode_raw_headers": raw_headers,
             "status_on_error": { "code": "ServiceUnavailable" },
             "grpc_service": { "envoy_grpc": { "cluster_name": "ext_authz" }, "timeout": "0.5s" }
         }),

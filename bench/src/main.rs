@@ -16,14 +16,15 @@ mod envoy;
 mod load;
 mod machine;
 mod noop;
+mod opa;
 mod render;
 mod revocation;
 mod statistics;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -54,16 +55,17 @@ async fn run() -> anyhow::Result<()> {
     {
         return noop::serve(port.parse().context("a port")?).await;
     }
-    let (only, wanted) = only(wanted)?;
-    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
+    let arguments = Arguments::of(wanted)?;
+    let wants =
+        |name: &str| arguments.parts.is_empty() || arguments.parts.iter().any(|part| part == name);
     let mut results = json!({ "machine": machine::facts(), "commit": machine::commit() });
     if wants("compare") {
-        results["compare"] = compare::run(&only).await?;
+        results["compare"] = compare::run(&arguments).await?;
     }
     if wants("revocation") {
         results["revocation"] = revocation::run().await?;
     }
-    if !only.is_empty() {
+    if !arguments.only.is_empty() {
         // A part of the table is for looking at, not for keeping.
         println!("{}", render::table(&results));
         return Ok(());
@@ -71,16 +73,37 @@ async fn run() -> anyhow::Result<()> {
     write(&results)
 }
 
-/// Takes `--only A,B` out of the arguments: the variants to compare, and what else was asked for.
-fn only(mut arguments: Vec<String>) -> anyhow::Result<(Vec<String>, Vec<String>)> {
-    let Some(at) = arguments.iter().position(|word| word == "--only") else {
-        return Ok((Vec::new(), arguments));
-    };
-    let mut taken = arguments.drain(at..).skip(1);
-    let names = taken.next().context("--only wants names: --only A,B")?;
-    let rest: Vec<String> = taken.collect();
-    arguments.extend(rest);
-    Ok((names.split(',').map(str::to_owned).collect(), arguments))
+/// What is asked for.
+#[derive(Debug, Default)]
+struct Arguments {
+    /// Parts of the benchmark; none are all.
+    parts: Vec<String>,
+    /// `--only A,B`: these variants of `compare` alone. Such results are shown and not kept.
+    only: Vec<String>,
+    /// `--opa FILE`: an opa-envoy-plugin to compare with.
+    opa: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn of(words: Vec<String>) -> anyhow::Result<Self> {
+        let mut arguments = Self::default();
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--only" => {
+                    let names = words.next().context("--only wants names: --only A,B")?;
+                    arguments.only = names.split(',').map(str::to_owned).collect();
+                }
+                "--opa" => {
+                    let file = words.next().context("--opa wants a file")?;
+                    arguments.opa = Some(file.into());
+                }
+                "compare" | "revocation" => arguments.parts.push(word),
+                _ => bail!("{word:?} is no part: there are `compare` and `revocation`"),
+            }
+        }
+        Ok(arguments)
+    }
 }
 
 /// Writes `bench/results/<date>-<commit>.json`, and a table and a plot of it beside it.
