@@ -65,7 +65,7 @@ impl Vm {
 
     fn headers(&mut self, headers: &Headers) -> (Exchange, Vec<Effect>) {
         let asked = Asked {
-            headers,
+            headers: &fixture::seen(headers),
             source: b"192.0.2.7:4711",
             route: None,
             kept: Said::default(),

@@ -88,8 +88,8 @@ pub(crate) fn deleted(context: u32) {
     with((), |vm| vm.delete(context));
 }
 
-/// Names and values.
-pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+/// Names and values, in the bytes of a map.
+pub(crate) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
 
 /// A map as the proxy takes it: the number of pairs, their lengths, then names and values, each ended by a zero.
 pub(crate) fn map<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Vec<u8> {
@@ -108,7 +108,7 @@ pub(crate) fn map<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone)
 }
 
 /// The pairs of a map that the proxy gave; none where it is not of the form.
-pub(crate) fn pairs(map: &[u8]) -> Option<Pairs> {
+pub(crate) fn pairs(map: &[u8]) -> Option<Pairs<'_>> {
     if map.is_empty() {
         return Some(Vec::new());
     }
@@ -125,8 +125,8 @@ pub(crate) fn pairs(map: &[u8]) -> Option<Pairs> {
     Some(pairs)
 }
 
-fn part(rest: &mut &[u8], length: u32) -> Option<Vec<u8>> {
+fn part<'a>(rest: &mut &'a [u8], length: u32) -> Option<&'a [u8]> {
     let (part, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
     *rest = after.strip_prefix(&[0])?;
-    Some(part.to_vec())
+    Some(part)
 }

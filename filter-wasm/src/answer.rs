@@ -2,13 +2,9 @@
 
 use mandate::{Mandate, OWNED_HEADERS};
 use policy::{CheckAllowed, Denial, Said};
-use prost::Message as _;
-use wire::envoy::{CheckResponse, HttpResponse, OkHttpResponse, Struct};
+use wire::envoy::{self, Outcome};
 
-use crate::reply::Reply;
-
-/// The longest value of a header that the upstream gets.
-const MOST_VALUE: usize = 1_024;
+use crate::reply::{Reply, text};
 
 /// What ext-authz answered.
 #[derive(Debug)]
@@ -33,35 +29,31 @@ pub struct Shown {
 impl Answer {
     /// Reads an answer about a request with this mandate.
     pub fn read(bytes: &[u8], grpc: bool, mandate: &Mandate) -> Self {
-        let Ok(answer) = CheckResponse::decode(bytes) else {
+        let Some(answer) = envoy::Answer::read(bytes) else {
             return Self::Malformed;
         };
-        let metadata = answer.dynamic_metadata.unwrap_or_default();
-        let status = answer.status.map(|status| status.code);
-        match (status, answer.http_response) {
-            (Some(0), Some(HttpResponse::Ok(ok))) => {
-                match CheckAllowed::of_answer(status, &said(&metadata), mandate) {
-                    Some(allowed) => Self::Allowed(allowed, Box::new(Shown::of(&ok))),
+        match (answer.status, &answer.outcome) {
+            (Some(0), Some(Outcome::Ok(ok))) => {
+                match CheckAllowed::of_answer(answer.status, &said(&answer), mandate) {
+                    Some(allowed) => Self::Allowed(allowed, Box::new(Shown::of(ok))),
                     None => Self::Malformed,
                 }
             }
-            (Some(1..), Some(HttpResponse::Denied(denied))) => {
-                match Reply::relayed(&denied, grpc) {
-                    Some(reply) => Self::Denied(reply, known(metadata.text("code"))),
-                    None => Self::Malformed,
-                }
-            }
+            (Some(1..), Some(Outcome::Denied(denied))) => match Reply::relayed(denied, grpc) {
+                Some(reply) => Self::Denied(reply, known(answer.text("code"))),
+                None => Self::Malformed,
+            },
             _ => Self::Malformed,
         }
     }
 }
 
-fn said(metadata: &Struct) -> Said<'_> {
+fn said<'a>(answer: &envoy::Answer<'a>) -> Said<'a> {
     Said {
-        decision: metadata.text("decision_id"),
-        code: metadata.text("code"),
-        digest: metadata.text("mandate_digest"),
-        zone: metadata.text("zone"),
+        decision: answer.text("decision_id"),
+        code: answer.text("code"),
+        digest: answer.text("mandate_digest"),
+        zone: answer.text("zone"),
     }
 }
 
@@ -75,24 +67,15 @@ pub fn known(code: Option<&str>) -> &'static str {
 
 impl Shown {
     /// What an allow says of headers that are ours; whatever else it says is not done.
-    fn of(ok: &OkHttpResponse) -> Self {
+    fn of(ok: &envoy::Allowed<'_>) -> Self {
         let value = |name: &str| {
-            let mut values = ok
-                .headers
-                .iter()
-                .filter_map(|option| option.header.as_ref())
-                .filter(|header| header.key == name);
-            let header = values.next()?;
-            let value = if header.raw_value.is_empty() {
-                header.value.as_str()
-            } else {
-                str::from_utf8(&header.raw_value).ok()?
-            };
-            let fit = (1..=MOST_VALUE).contains(&value.len())
-                && value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-            (fit && values.next().is_none()).then(|| value.to_owned())
+            let mut named = ok.headers.iter().filter(|header| header.name == name);
+            let header = named.next().filter(|_| named.next().is_none())?;
+            text(header.value)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
         };
-        let removed = |name: &str| ok.headers_to_remove.iter().any(|removed| removed == name);
+        let removed = |name: &str| ok.remove.contains(&name);
         Self {
             owned: OWNED_HEADERS.map(|name| (name, value(name).filter(|_| !removed(name)))),
             keeps_mandate: !removed("authorization"),

@@ -1,11 +1,7 @@
 //! The question to ext-authz about one request: what its own filter would ask, with every header as often as it occurs.
 
 use mandate::id::AttachmentName;
-use prost::Message as _;
-use wire::envoy::{
-    ATTACHMENT_KEY, Address, AttributeContext, CheckRequest, Extension, HeaderMap, HeaderValue,
-    HttpRequest, Peer, Request, SocketAddress,
-};
+use wire::envoy::Question;
 
 use crate::exchange::Asked;
 use crate::report::address;
@@ -28,51 +24,21 @@ pub struct Call {
 impl Call {
     /// The question about a request.
     pub fn about(asked: &Asked<'_>, attachment: &AttachmentName) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let header = |(name, value): &(Vec<u8>, Vec<u8>)| HeaderValue {
-            key: text(name),
-            value: String::new(),
-            raw_value: value.clone(),
-        };
-        let http = HttpRequest {
-            id: asked.request_id().to_owned(),
-            method: text(asked.first(b":method")),
-            path: text(asked.first(b":path")),
-            host: text(asked.first(b":authority")),
-            scheme: text(asked.first(b":scheme")),
-            protocol: String::new(),
-            header_map: Some(HeaderMap {
-                headers: asked.headers.iter().map(header).collect(),
-            }),
-        };
-        let attachment = Extension {
-            key: ATTACHMENT_KEY.to_owned(),
-            value: attachment.as_str().to_owned(),
-        };
-        let request = CheckRequest {
-            attributes: Some(AttributeContext {
-                source: peer(asked.source),
-                request: Some(Request { http: Some(http) }),
-                context_extensions: vec![attachment],
-            }),
+        let question = Question {
+            source: address(asked.source),
+            id: asked.request_id(),
+            method: asked.first(b":method"),
+            path: asked.first(b":path"),
+            host: asked.first(b":authority"),
+            scheme: asked.first(b":scheme"),
+            headers: asked.headers,
+            attachment: attachment.as_str(),
         };
         Self {
-            message: request.encode_to_vec(),
+            message: question.encode(),
             metadata: metadata(asked),
         }
     }
-}
-
-fn peer(of: &[u8]) -> Option<Peer> {
-    let at = address(of)?;
-    Some(Peer {
-        address: Some(Address {
-            socket_address: Some(SocketAddress {
-                address: at.ip().to_string(),
-                port_value: Some(u32::from(at.port())),
-            }),
-        }),
-    })
 }
 
 /// One value each, visible ASCII only: anything else would make another message of the call.

@@ -26,7 +26,7 @@ use evidence::{Caller, UNANSWERED};
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// Every header, pseudo-headers included, as often as it occurs.
-    pub headers: &'a [(Vec<u8>, Vec<u8>)],
+    pub headers: &'a [(&'a [u8], &'a [u8])],
     /// The connection's other end, as `address:port`.
     pub source: &'a [u8],
     /// The route's name, where a mode depends on it.
@@ -40,8 +40,8 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// The first value of a header; empty where it has none. Whether it has another is for [`Form`] to say.
     pub fn first(&self, name: &[u8]) -> &'a [u8] {
-        let mut values = self.headers.iter().filter(|(known, _)| known == name);
-        values.next().map_or(&[], |(_, value)| value.as_slice())
+        let mut values = self.headers.iter().filter(|(known, _)| *known == name);
+        values.next().map_or(&[], |(_, value)| value)
     }
 
     /// The proxy's id of the request, if it is fit to keep.
@@ -281,7 +281,7 @@ impl<'a> Turn<'a> {
             }
             Answer::Denied(reply, code) => {
                 let effects = vec![
-                    Effect::Note("code", code.to_owned()),
+                    Effect::Note("caracal.code", code.to_owned()),
                     Effect::Count(Metric::Relayed(code)),
                     Effect::Refuse(Box::new(reply)),
                 ];
@@ -421,14 +421,17 @@ fn kept(asked: &Asked<'_>) -> Option<DecisionId> {
 /// What the proxy's log can know an exchange by.
 fn notes(trace: &Trace, decision: DecisionId, code: &'static str) -> Effects {
     let mut notes = vec![
-        Effect::Note("decision_id", decision.to_string()),
-        Effect::Note("code", code.to_owned()),
+        Effect::Note("caracal.decision_id", decision.to_string()),
+        Effect::Note("caracal.code", code.to_owned()),
     ];
     if let Some(selected) = &trace.selected {
-        notes.push(Effect::Note("zone", selected.zone_id.to_string()));
+        notes.push(Effect::Note("caracal.zone", selected.zone_id.to_string()));
     }
     if let Some(mandate) = &trace.mandate {
-        notes.push(Effect::Note("jti", mandate.claims().jti.to_string()));
+        notes.push(Effect::Note(
+            "caracal.jti",
+            mandate.claims().jti.to_string(),
+        ));
     }
     notes
 }

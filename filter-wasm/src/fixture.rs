@@ -204,6 +204,14 @@ pub fn mandate(spoil: impl FnOnce(&mut Value)) -> String {
 /// Headers, as the proxy gives them.
 pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// The same, as a request's are looked at.
+pub fn seen(headers: &Headers) -> Vec<(&[u8], &[u8])> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_slice(), value.as_slice()))
+        .collect()
+}
+
 /// A request's headers; `more` come last.
 pub fn request(method: &str, path: &str, more: &[(&str, &str)]) -> Headers {
     [

@@ -116,7 +116,8 @@ impl Vm {
         let Some((_, root)) = self.roots.iter().find(held) else {
             return Action::Pause;
         };
-        let Ok(headers) = hostcall::pairs(Map::RequestHeaders) else {
+        let map = hostcall::map(Map::RequestHeaders).ok();
+        let Some(headers) = map.as_deref().and_then(abi::pairs) else {
             return self.step(context, &Event::Failed, true);
         };
         let route = root
@@ -316,7 +317,7 @@ impl Vm {
             let root = self.streams.get(&context).map(|stream| stream.root);
             match effect {
                 Effect::Note(name, value) => {
-                    let _lost = hostcall::keep(&format!("caracal.{name}"), value.as_bytes());
+                    let _lost = hostcall::keep(name, value.as_bytes());
                 }
                 Effect::Count(metric) => {
                     if let Some(root) = root.and_then(|root| self.root(root)) {
@@ -415,7 +416,8 @@ fn respond(reply: &Reply) {
 }
 
 fn strip(map: Map) -> Result<(), Status> {
-    let pairs = hostcall::pairs(map)?;
+    let held = hostcall::map(map)?;
+    let pairs = abi::pairs(&held).ok_or(Status(u32::MAX))?;
     for (name, _) in pairs.iter().filter(|(name, _)| is_owned(name)) {
         hostcall::remove(map, name)?;
     }

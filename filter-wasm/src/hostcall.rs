@@ -273,12 +273,12 @@ pub(crate) fn buffer(buffer: Buffer, most: usize) -> Result<Vec<u8>, Status> {
     taken(status, data, size)
 }
 
-/// All headers of a map, in order, as often as they occur.
-pub(crate) fn pairs(map: Map) -> Result<abi::Pairs, Status> {
+/// All headers of a map, in order, as often as they occur: the bytes that `abi::pairs` reads.
+pub(crate) fn map(map: Map) -> Result<Vec<u8>, Status> {
     let (mut data, mut size) = (ptr::null_mut(), 0);
     // SAFETY: as above.
     let status = unsafe { proxy_get_header_map_pairs(map.number(), &raw mut data, &raw mut size) };
-    abi::pairs(&taken(status, data, size)?).ok_or(Status(u32::MAX))
+    taken(status, data, size)
 }
 
 /// Sets a header, over all that it had.

@@ -1,7 +1,7 @@
 //! What the client gets instead of the resource. Nothing of the request is ever in it.
 
 use policy::Refusal;
-use wire::envoy::DeniedHttpResponse;
+use wire::envoy::Denied;
 
 /// The longest value of a header that is relayed.
 const MOST_VALUE: usize = 1_024;
@@ -49,45 +49,39 @@ impl Reply {
     }
 
     /// A refusal of ext-authz as it stands; none where it is not of a form that refuses.
-    pub fn relayed(denied: &DeniedHttpResponse, grpc: bool) -> Option<Self> {
-        let status = u32::try_from(denied.status.as_ref()?.code).ok()?;
+    pub fn relayed(denied: &Denied<'_>, grpc: bool) -> Option<Self> {
+        let status = u32::try_from(denied.status?).ok()?;
         if !(400..=599).contains(&status) || denied.body.len() > MOST_BODY {
             return None;
         }
         let mut headers = Vec::new();
         let mut code = None;
-        for option in denied.headers.iter().take(MOST_HEADERS) {
-            let header = option.header.as_ref()?;
-            let value = text(&header.value, &header.raw_value)?;
-            if !is_name(&header.key) {
+        for header in denied.headers.iter().take(MOST_HEADERS) {
+            let value = text(header.value)?;
+            if !is_name(header.name) {
                 return None;
             }
-            match header.key.as_str() {
+            match header.name {
                 // The proxy writes both by itself.
                 "grpc-status" => code = value.parse().ok().filter(|code| (1..=16).contains(code)),
                 "grpc-message" | "content-length" => {}
                 "content-type" if grpc => {}
-                _ => headers.push((header.key.clone(), value.to_owned())),
+                _ => headers.push((header.name.to_owned(), value.to_owned())),
             }
         }
         Some(Self {
             status,
             headers,
-            body: denied.body.clone().into_bytes(),
+            body: denied.body.as_bytes().to_vec(),
             grpc: grpc.then(|| code.unwrap_or(if status == 503 { 14 } else { 7 })),
         })
     }
 }
 
 /// A value of visible ASCII and spaces: the proxy writes a newline in a local reply as it is.
-fn text<'a>(value: &'a str, raw: &'a [u8]) -> Option<&'a str> {
-    let value = if raw.is_empty() {
-        value
-    } else {
-        str::from_utf8(raw).ok()?
-    };
-    let fit = value.len() <= MOST_VALUE && value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    fit.then_some(value)
+pub(crate) fn text(value: &[u8]) -> Option<&str> {
+    let fit = value.len() <= MOST_VALUE && value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    str::from_utf8(value).ok().filter(|_| fit)
 }
 
 /// A header's name in lower case, and no pseudo-header.

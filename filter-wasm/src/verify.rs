@@ -19,7 +19,7 @@ pub struct Verified {
     /// What it is about.
     pub selected: Selected,
     /// The operation.
-    pub operation: Operation,
+    pub operation: Arc<Operation>,
     /// The mandate.
     pub mandate: Mandate,
 }
@@ -30,7 +30,7 @@ pub struct Trace {
     /// What the request is about.
     pub selected: Option<Selected>,
     /// The operation.
-    pub operation: Option<Operation>,
+    pub operation: Option<Arc<Operation>>,
     /// The mandate, once its signature was verified.
     pub mandate: Option<Mandate>,
     /// Whether it had been verified before.
@@ -63,10 +63,8 @@ pub fn verify<C: SignatureBackend>(
     trace.selected = Some(selected.clone());
     selected.assert_resource(&form.assertions)?;
     let mandate = authenticate(form, &selected, means, trace)?;
-    let operation = selected
-        .operation(canonical.method, &canonical.path)?
-        .clone();
-    trace.operation = Some(operation.clone());
+    let operation = Arc::clone(selected.operation(canonical.method, &canonical.path)?);
+    trace.operation = Some(Arc::clone(&operation));
     let verified = Verified {
         selected,
         operation,

@@ -23,13 +23,17 @@ pub fn bearer<'a>(values: &[&'a [u8]]) -> Result<&'a [u8], Rejection> {
     let token = token
         .strip_prefix(b" ")
         .ok_or(Rejection::CredentialMalformed)?;
-    if token.contains(&b',') {
-        return Err(Rejection::CredentialDuplicate);
+    let mut graphic = !token.is_empty();
+    for byte in token {
+        if *byte == b',' {
+            return Err(Rejection::CredentialDuplicate);
+        }
+        graphic &= byte.is_ascii_graphic();
     }
     if token.len() > MAX_BYTES {
         return Err(Rejection::CredentialTooLong);
     }
-    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+    if !graphic {
         return Err(Rejection::CredentialMalformed);
     }
     Ok(token)

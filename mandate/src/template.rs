@@ -1,6 +1,7 @@
 //! Operations: which method and path need which scopes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::canonical::{self, CanonicalPath};
 use crate::id::ScopeSet;
@@ -216,9 +217,9 @@ impl Operation {
     }
 }
 
-/// The operations of a resource, free of overlaps, most specific first.
+/// The operations of a resource, free of overlaps, most specific first. Each is shared with whoever decides by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OperationSet(Box<[Operation]>);
+pub struct OperationSet(Box<[Arc<Operation>]>);
 
 impl OperationSet {
     /// Takes operations of which, wherever two match one request, one is the more specific: it matches less than the
@@ -252,15 +253,15 @@ impl OperationSet {
             };
             ranks(a).cmp(&ranks(b))
         });
-        Ok(Self(operations.into()))
+        Ok(Self(operations.into_iter().map(Arc::new).collect()))
     }
 
     /// The most specific operation of a request. None where a server that decodes escapes would see another one: the
     /// form decided on would not be the form acted on.
-    pub fn find(&self, method: &str, path: &CanonicalPath<'_>) -> Option<&Operation> {
+    pub fn find(&self, method: &str, path: &CanonicalPath<'_>) -> Option<&Arc<Operation>> {
         let mut candidates = self.0.iter().filter(|operation| operation.method == method);
         if path.path().contains('%') {
-            let differs = |operation: &Operation| {
+            let differs = |operation: &Arc<Operation>| {
                 operation.template.matches_decoded(path) && !operation.template.matches(path)
             };
             if candidates.clone().any(differs) {
@@ -271,14 +272,14 @@ impl OperationSet {
     }
 
     /// All operations, most specific first.
-    pub fn iter(&self) -> std::slice::Iter<'_, Operation> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Arc<Operation>> {
         self.0.iter()
     }
 }
 
 impl<'a> IntoIterator for &'a OperationSet {
-    type Item = &'a Operation;
-    type IntoIter = std::slice::Iter<'a, Operation>;
+    type Item = &'a Arc<Operation>;
+    type IntoIter = std::slice::Iter<'a, Arc<Operation>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()

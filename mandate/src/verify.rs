@@ -289,13 +289,13 @@ impl Mandate {
     /// The same in lower-case hexadecimal.
     pub fn digest_text(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        self.0
-            .digest
-            .iter()
-            .flat_map(|byte| [byte >> 4, byte & 15])
-            .filter_map(|digit| DIGITS.get(usize::from(digit)).copied())
-            .map(char::from)
-            .collect()
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(&self.0.digest) {
+            for (place, digit) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+                *place = DIGITS.get(usize::from(digit)).copied().unwrap_or(b'?');
+            }
+        }
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Whether it has expired: the one question to a cached mandate.

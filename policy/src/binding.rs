@@ -25,7 +25,11 @@ pub struct Selected {
 
 impl Selected {
     /// The operation of a method and path. Templates match the whole path, the binding's prefix included.
-    pub fn operation(&self, method: &str, path: &CanonicalPath<'_>) -> Result<&Operation, Denial> {
+    pub fn operation(
+        &self,
+        method: &str,
+        path: &CanonicalPath<'_>,
+    ) -> Result<&Arc<Operation>, Denial> {
         self.resource
             .operations
             .find(method, path)

@@ -3,7 +3,13 @@
 //!
 //! Not here: the authorization service itself, which ext-authz serves with the full messages.
 
+mod answer;
+mod question;
+
 use prost::{Message, Oneof};
+
+pub use answer::{Allowed, Answer, Denied, Header, Outcome};
+pub use question::Question;
 
 /// The service that decides.
 pub const AUTHORIZATION: &str = "envoy.service.auth.v3.Authorization";
@@ -231,15 +237,6 @@ pub struct Value {
     pub string_value: Option<String>,
 }
 
-impl Struct {
-    /// The text of a member; none where several have this name.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        let mut named = self.fields.iter().filter(|field| field.key == name);
-        let field = named.next().filter(|_| named.next().is_none())?;
-        field.value.as_ref()?.string_value.as_deref()
-    }
-}
-
 /// `envoy.config.core.v3.GrpcService`: a cluster of the proxy's, and what it is called as.
 #[derive(Clone, PartialEq, Message)]
 pub struct GrpcService {
@@ -274,17 +271,20 @@ mod tests {
             b"\xfa\x01\x01z",
         ]
         .concat();
-        let answer = CheckResponse::decode(bytes.as_slice()).unwrap();
-        assert_eq!(answer.status.unwrap().code, 0);
-        let mut metadata = answer.dynamic_metadata.unwrap();
-        assert_eq!(metadata.text("decision_id"), Some("x"));
-        metadata.fields.push(metadata.fields[0].clone());
-        assert_eq!(metadata.text("decision_id"), None, "it is there twice");
-        let Some(HttpResponse::Ok(ok)) = answer.http_response else {
-            panic!("no ok_response")
+        let mut answer = Answer::read(&bytes).unwrap();
+        assert_eq!(answer.status, Some(0));
+        assert_eq!(answer.text("decision_id"), Some("x"));
+        answer.metadata.push(("decision_id", Some("x")));
+        assert_eq!(answer.text("decision_id"), None, "it is there twice");
+        let header = Header {
+            name: "a",
+            value: b"b",
         };
-        assert_eq!(ok.headers_to_remove, ["c"]);
-        assert_eq!(ok.headers[0].header.as_ref().unwrap().value, "b");
+        let allowed = Allowed {
+            headers: vec![header],
+            remove: vec!["c"],
+        };
+        assert_eq!(answer.outcome, Some(Outcome::Ok(allowed)));
     }
 
     #[test]

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use chassis::crypto::AwsLc;
 use jiff::Timestamp;
-use mandate::id::{
-    AttachmentName, BindingId, DecisionId, PolicyVersionId, ResourceUri, ScopeSet, ZoneId,
-};
+use mandate::id::{AttachmentName, BindingId, DecisionId, PolicyVersionId, ResourceUri, ZoneId};
 use mandate::request::Canonical;
+use mandate::template::Operation;
 use mandate::{Mandate, Trust, UnverifiedMandate, Use, credential};
 use policy::binding::{self, Selected};
 use policy::{Decision, Denial, Ground, Permit, PolicyError, Refused, Unavailable};
@@ -49,24 +48,13 @@ pub struct Trace {
     /// Its resource.
     pub resource: Option<ResourceUri>,
     /// The operation.
-    pub operation: Option<Operation>,
+    pub operation: Option<Arc<Operation>>,
     /// The mandate, once its signature was verified.
     pub mandate: Option<Mandate>,
     /// Whether it had been verified before.
     pub cached: Option<bool>,
     /// The policy version that was asked.
     pub policy_version: Option<PolicyVersionId>,
-}
-
-/// The operation, as evidence and challenges name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// The method.
-    pub method: String,
-    /// The template, never the raw path.
-    pub template: String,
-    /// The scopes it needs.
-    pub scopes: ScopeSet,
 }
 
 impl Decider {
@@ -123,11 +111,7 @@ impl Decider {
         };
         let mandate = self.authenticate(inquiry, &trust, &selected, memory, moment, trace)?;
         let operation = selected.operation(asked.method, &asked.path)?;
-        trace.operation = Some(Operation {
-            method: operation.method.clone(),
-            template: operation.template.as_str().to_owned(),
-            scopes: operation.scopes.clone(),
-        });
+        trace.operation = Some(Arc::clone(operation));
         trace.policy_version = memory.policy_version();
         let revocations = memory.revocations();
         let ground = Ground {

@@ -7,6 +7,6 @@ mod inquiry;
 mod memory;
 
 pub use cache::{Bounds, Verified};
-pub use decider::{Decided, Decider, Operation, Trace};
+pub use decider::{Decided, Decider, Trace};
 pub use inquiry::Inquiry;
 pub use memory::{Moment, Ready, View, ZoneMemory};

@@ -83,7 +83,7 @@ fn place(event: &mut Event, trace: &Trace) {
     event.binding = trace.binding;
     event.resource.clone_from(&trace.resource);
     if let Some(operation) = &trace.operation {
-        event.operation = Some(operation.template.clone());
+        event.operation = Some(operation.template.as_str().to_owned());
         event.method = Some(operation.method.clone());
     }
     event.policy_version = trace.policy_version;

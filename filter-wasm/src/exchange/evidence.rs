@@ -1,6 +1,7 @@
 //! What is told of an exchange that did not go forward.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use mandate::canonical;
@@ -159,7 +160,7 @@ impl From<&Verified> for Trace {
     fn from(verified: &Verified) -> Self {
         Self {
             selected: Some(verified.selected.clone()),
-            operation: Some(verified.operation.clone()),
+            operation: Some(Arc::clone(&verified.operation)),
             mandate: Some(verified.mandate.clone()),
             cached: false,
         }

@@ -78,7 +78,7 @@ impl Case {
 
     fn ask(&mut self, headers: &Headers, kept: Said<'_>) -> (Exchange, Effects) {
         let asked = Asked {
-            headers,
+            headers: &fixture::seen(headers),
             source: b"192.0.2.7:4711",
             route: None,
             kept,

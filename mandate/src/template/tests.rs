@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 
 fn operations(list: &[(&str, &str)]) -> Result<OperationSet, TemplateError> {
@@ -164,7 +166,7 @@ proptest::proptest! {
         if let Ok(set) = operations(&list) {
             let paths = paths();
             let path = canonical::path(at.get(&paths).as_bytes()).unwrap();
-            let matching: Vec<&Operation> =
+            let matching: Vec<&Arc<Operation>> =
                 set.iter().filter(|operation| operation.template.matches(&path)).collect();
             let found = set.find("GET", &path);
             proptest::prop_assert_eq!(found.is_some(), !matching.is_empty());

@@ -141,7 +141,7 @@ impl Model {
                     zone: None,
                 });
                 let asked = Asked {
-                    headers: &headers,
+                    headers: &fixture::seen(&headers),
                     source: b"",
                     route: None,
                     kept: kept.unwrap_or_default(),
