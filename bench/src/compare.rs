@@ -17,6 +17,26 @@ const ROUND: Duration = Duration::from_secs(3);
 /// Enough that the journal's disk is waited for together, and throughput is a matter of CPU.
 const CONNECTIONS: usize = 256;
 
+/// A no-op authorizer: the variant's name, the flag that it is started with, and whether it answers as much as ours.
+pub(crate) struct Noop {
+    name: &'static str,
+    pub(crate) flag: &'static str,
+    pub(crate) whole: bool,
+}
+
+pub(crate) const NOOPS: [Noop; 2] = [
+    Noop {
+        name: "noop_check",
+        flag: "--serve-noop",
+        whole: false,
+    },
+    Noop {
+        name: "noop_answer",
+        flag: "--serve-noop-answer",
+        whole: true,
+    },
+];
+
 struct Variant {
     name: &'static str,
     port: u16,
@@ -51,17 +71,19 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
     let ours = pid("ext-authz")?;
     let ledger = ["postgres", "valkey", "coordinator", "audit"].map(pid);
     let ledger = ledger.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let noop_port = free_port()?;
-    let noop = Authorizer(
-        Command::new(std::env::current_exe()?)
-            .args(["--serve-noop", &noop_port.to_string()])
-            .spawn()?,
-    );
+    let mut noops = Vec::new();
+    for noop in NOOPS {
+        let port = free_port()?;
+        let child = Command::new(std::env::current_exe()?)
+            .args([noop.flag, &port.to_string()])
+            .spawn()?;
+        noops.push((noop.name, port, Authorizer(child)));
+    }
     let folder = tempfile::tempdir()?;
     let attachment = attachment(&stack)?;
     let minted = stack.mint_sample();
     let facts = Facts::of(&stack, &minted).await?;
-    let mut ways = ways(&stack, &attachment, noop_port, &facts, folder.path())?;
+    let mut ways = ways(&stack, &attachment, &noops, &facts, folder.path())?;
     let opa_port = free_port()?;
     let opa = match &arguments.opa {
         Some(binary) => {
@@ -81,11 +103,12 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
     let mut variants = Vec::new();
     for (name, way) in ways {
         let authorizer = match (name, &way) {
-            ("noop_check", _) => Some(noop.0.id()),
             ("opa", _) => opa.as_ref().map(Opa::pid),
             (_, Way::ExtAuthz(_) | Way::Filter(_) | Way::Both(_)) => Some(ours),
             _ => None,
         };
+        let noop = noops.iter().find(|(known, ..)| *known == name);
+        let authorizer = noop.map(|(_, _, noop)| noop.0.id()).or(authorizer);
         variants.push(variant(name, &way, authorizer, &attachment, folder.path())?);
     }
     let allow = stack.sample("allow");
@@ -134,7 +157,7 @@ impl Facts {
 fn ways(
     stack: &Stack,
     attachment: &str,
-    noop_port: u16,
+    noops: &[(&'static str, u16, Authorizer)],
     facts: &Facts,
     folder: &Path,
 ) -> anyhow::Result<Vec<(&'static str, Way)>> {
@@ -158,15 +181,22 @@ fn ways(
             .json(),
         port: revocation::port(stack, "ext_authz")?,
     };
-    Ok(vec![
+    let mut ways = vec![
         ("plain", Way::Plain),
         ("noop_wasm", Way::NoopWasm(noop_module)),
         ("jwt_authn", Way::JwtAuthn { issuer, jwks }),
-        ("noop_check", Way::ExtAuthz(noop_port)),
+    ];
+    ways.extend(
+        noops
+            .iter()
+            .map(|(name, port, _)| (*name, Way::ExtAuthz(*port))),
+    );
+    ways.extend([
         ("ext_authz", Way::ExtAuthz(ours.port)),
         ("filter", Way::Filter(ours.clone())),
         ("both", Way::Both(ours)),
-    ])
+    ]);
+    Ok(ways)
 }
 
 /// Warms every variant up, then measures them in turn.
@@ -298,6 +328,9 @@ fn report(variants: &[Variant]) -> Value {
             "ext_authz to noop_check": ratio("ext_authz", "noop_check"),
             "filter to noop_check": ratio("filter", "noop_check"),
             "both to noop_check": ratio("both", "noop_check"),
+            "noop_answer to noop_check": ratio("noop_answer", "noop_check"),
+            "ext_authz to noop_answer": ratio("ext_authz", "noop_answer"),
+            "filter to noop_answer": ratio("filter", "noop_answer"),
             "filter to jwt_authn": ratio("filter", "jwt_authn"),
             "filter to noop_wasm": ratio("filter", "noop_wasm"),
             "ext_authz to opa": ratio("ext_authz", "opa"),

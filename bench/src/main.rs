@@ -51,9 +51,9 @@ fn main() -> ExitCode {
 async fn run() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, port] = wanted.as_slice()
-        && flag == "--serve-noop"
+        && let Some(whole) = compare::NOOPS.iter().find(|noop| noop.flag == flag)
     {
-        return noop::serve(port.parse().context("a port")?).await;
+        return noop::serve(port.parse().context("a port")?, whole.whole).await;
     }
     let arguments = Arguments::of(wanted)?;
     let wants =

@@ -12,9 +12,12 @@ use tokio::net::TcpStream;
 use crate::{load, statistics};
 
 const REVOCATIONS: usize = 200;
-/// Envoy's workers where there are several, and the clients that send at the same time.
-const WORKERS: u32 = 4;
+/// Where there are several: Envoy's workers, replicas of ext-authz, and for how long others revoke before.
+const SIZES: [(u32, u16, Duration); 2] = [(4, 2, Duration::ZERO), (8, 3, Duration::from_secs(15))];
+/// Clients that send at the same time.
 const PROBERS: usize = 16;
+/// Clients that revoke before.
+const OTHERS: u64 = 8;
 /// Between two requests of one client: the machine is not to be busy with them.
 const REST: Duration = Duration::from_millis(2);
 /// Refusals in a row after which a client is content.
@@ -25,18 +28,30 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
     let mut report = json!({});
     for way in [Way::ExtAuthz, Way::Filter] {
         report[way.name()] = one(way).await?;
-        report[format!("{} with {WORKERS} workers, 2 replicas", way.name())] = all(way).await?;
+        for (workers, replicas, churn) in SIZES {
+            let after = if churn.is_zero() {
+                String::new()
+            } else {
+                format!(", after {churn:?} of revocations")
+            };
+            let name = format!("{way} with {workers} workers, {replicas} replicas{after}");
+            report[&name] = all(way, workers, replicas, churn, &name).await?;
+        }
     }
     Ok(report)
 }
 
 /// Revokes 200 mandates one by one, each while clients on many connections send with it.
-async fn all(way: Way) -> anyhow::Result<Value> {
-    let stack = Stack::start(&Options {
-        way,
-        workers: WORKERS,
-    });
-    let _replica = Replica::join(&stack).await;
+async fn all(
+    way: Way,
+    workers: u32,
+    replicas: u16,
+    churn: Duration,
+    name: &str,
+) -> anyhow::Result<Value> {
+    let stack = Stack::start(&Options { way, workers });
+    let _replicas = Replica::join(&stack, replicas.saturating_sub(1)).await;
+    let others = revoke_others(&stack, churn).await?;
     let envoy = port(&stack, "envoy")?;
     let allow = stack.sample("allow").clone();
     let text = |name: &str| allow[name].as_str().unwrap_or_default().to_owned();
@@ -49,7 +64,7 @@ async fn all(way: Way) -> anyhow::Result<Value> {
             .map(|_| tokio::spawn(until_refused(envoy, request.clone())))
             .collect();
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let committed = revoke(&stack, &minted).await?;
+        let committed = revoke(&stack, &minted["claims"]["jti"]).await?;
         let (mut allowed, mut refused) = (committed, committed);
         for prober in probers {
             let (last_allow, first_refusal) = prober.await??;
@@ -59,26 +74,41 @@ async fn all(way: Way) -> anyhow::Result<Value> {
         to_last_allow.push(milliseconds(committed, allowed));
         to_last_refusal.push(milliseconds(committed, refused));
         if number % 50 == 49 {
-            println!(
-                "{way}, {WORKERS} workers, 2 replicas: {} revocations",
-                number + 1
-            );
+            println!("{name}: {} revocations", number + 1);
         }
     }
     let report = json!({
         "revocations": REVOCATIONS,
         "connections": PROBERS,
+        "revocations_before": others,
         "commit_to_last_allow_ms": summary(&to_last_allow),
         "commit_to_refused_everywhere_ms": summary(&to_last_refusal),
     });
-    println!("{way}, {WORKERS} workers, 2 replicas: {report:#}");
+    println!("{name}: {report:#}");
     Ok(report)
 }
 
+/// Revokes mandates that nobody has, as fast as some clients can, for a time; how many.
+async fn revoke_others(stack: &Stack, churn: Duration) -> anyhow::Result<u64> {
+    let until = Instant::now() + churn;
+    let client = |number: u64| async move {
+        let mut revoked = 0_u64;
+        while Instant::now() < until {
+            let id = format!("018f0000-0000-7000-8000-{number:04x}{revoked:08x}");
+            revoke(stack, &json!(id)).await?;
+            revoked += 1;
+        }
+        anyhow::Ok(revoked)
+    };
+    let clients = (1..=OTHERS).map(client);
+    let revoked: Vec<u64> = futures::future::try_join_all(clients).await?;
+    Ok(revoked.iter().sum())
+}
+
 /// Revokes a mandate; when that was committed.
-async fn revoke(stack: &Stack, minted: &Value) -> anyhow::Result<Timestamp> {
+async fn revoke(stack: &Stack, jti: &Value) -> anyhow::Result<Timestamp> {
     let path = format!("/v1/zones/{}/revocations", stack.zone());
-    let body = json!({ "anchor": { "kind": "mandate", "id": minted["claims"]["jti"] }, "reason": "bench" });
+    let body = json!({ "anchor": { "kind": "mandate", "id": jti }, "reason": "bench" });
     let coordinator = stack.client("coordinator");
     let token = stack.admin_token();
     let (status, answer) = coordinator.json("POST", &path, &token, Some(&body)).await;
@@ -155,7 +185,7 @@ async fn one(way: Way) -> anyhow::Result<Value> {
         let prober = tokio::spawn(first_refusal(envoy, request));
         tokio::time::sleep(Duration::from_millis(20)).await;
         let called = Instant::now();
-        let committed = revoke(&stack, &minted).await?;
+        let committed = revoke(&stack, &minted["claims"]["jti"]).await?;
         let (refused, refused_at) = prober.await??;
         from_call.push(refused.saturating_duration_since(called).as_secs_f64() * 1e3);
         from_commit.push(milliseconds(committed, refused_at));

@@ -16,9 +16,12 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one, waits until it is ready, and has the stack's Envoy ask both.
-    pub async fn join(stack: &Stack) -> Self {
-        let replica = Self::start(stack).await;
+    /// Starts some, waits until they are ready, and has the stack's Envoy ask them, too.
+    pub async fn join(stack: &Stack, count: u16) -> Vec<Self> {
+        let mut replicas = Vec::new();
+        for number in 1..=count {
+            replicas.push(Self::start(stack, number).await);
+        }
         let own = stack.address("ext_authz").port();
         let endpoint = |port: u16| {
             format!(
@@ -26,22 +29,23 @@ impl Replica {
             )
         };
         stack.restart_envoy(|text| {
-            let both = [own, replica.address.port()].map(endpoint).concat();
-            text.replace(&endpoint(own), &both)
+            let others = replicas.iter().map(|replica| replica.address.port());
+            let all: String = std::iter::once(own).chain(others).map(endpoint).collect();
+            text.replace(&endpoint(own), &all)
         });
         let admin = stack.client("envoy_admin");
         until("Envoy", async || is_ready(&admin).await).await;
-        // The filters' sessions are with the one or the other.
+        // The filters' sessions are with any of them.
         let Options { way, workers } = stack.options();
         let filters = if *way == Way::ExtAuthz { 0 } else { *workers };
         until("the filters", async || {
             stack.counted("wasmcustom.caracal_filter_ready").await >= u64::from(filters)
         })
         .await;
-        replica
+        replicas
     }
 
-    async fn start(stack: &Stack) -> Self {
+    async fn start(stack: &Stack, number: u16) -> Self {
         let data = stack.home().join("data");
         let read = |name: &str| {
             std::fs::read_to_string(data.join("config").join(name)).expect("a configuration")
@@ -51,8 +55,11 @@ impl Replica {
         let text = read("ext-authz.toml")
             .replace(&format!("127.0.0.1:{own}"), &check.to_string())
             .replace(&format!("127.0.0.1:{}", own + 1), &ops.to_string())
-            .replace("journal/ext-authz", "journal/ext-authz-replica");
-        let file = data.join("config/ext-authz-replica.toml");
+            .replace(
+                "journal/ext-authz",
+                &format!("journal/ext-authz-replica-{number}"),
+            );
+        let file = data.join(format!("config/ext-authz-replica-{number}.toml"));
         std::fs::write(&file, text).expect("writing a configuration");
         let variables = read("ext-authz.env");
         let child = Command::new(binary())

@@ -16,7 +16,7 @@ async fn revoked_means_everywhere(way: Way) {
         way,
         workers: WORKERS,
     });
-    let _replica = Replica::join(&stack).await;
+    let _replica = Replica::join(&stack, 1).await;
     let mut connections: Vec<Connection> = (0..CONNECTIONS)
         .map(|_| Connection::open(stack.address("envoy")))
         .collect();
