@@ -94,12 +94,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Value> {
         }
         None => None,
     };
-    let only = &arguments.only;
-    let unknown = only
-        .iter()
-        .find(|wanted| ways.iter().all(|(name, _)| name != wanted));
-    ensure!(unknown.is_none(), "there is no variant {unknown:?}");
-    ways.retain(|(name, _)| only.is_empty() || only.iter().any(|wanted| wanted == name));
+    let ways = wanted(ways, &arguments.only)?;
     let mut variants = Vec::new();
     for (name, way) in ways {
         let authorizer = match (name, &way) {
@@ -133,6 +128,23 @@ impl Drop for Authorizer {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The variants that are asked for; all where none is.
+fn wanted(
+    mut ways: Vec<(&'static str, Way)>,
+    only: &[String],
+) -> anyhow::Result<Vec<(&'static str, Way)>> {
+    for name in only {
+        let names: Vec<&str> = ways.iter().map(|(name, _)| *name).collect();
+        ensure!(
+            names.contains(&name.as_str()),
+            "there is no variant {name:?}, only {}; `opa` wants --opa FILE",
+            names.join(", ")
+        );
+    }
+    ways.retain(|(name, _)| only.is_empty() || only.iter().any(|wanted| wanted == name));
+    Ok(ways)
 }
 
 /// What others need to know to check a mandate.

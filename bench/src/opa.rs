@@ -23,7 +23,8 @@ impl Drop for Opa {
 }
 
 impl Opa {
-    /// Starts it on two ports of loopback, one for Checks and one for its own diagnostics, with the facts that a mandate and its operation are checked against.
+    /// Starts it on two ports of loopback, one for Checks and one for its own diagnostics, with the facts that a mandate
+    /// and its operation are checked against.
     pub(crate) fn start(
         binary: &Path,
         (port, diagnostics): (u16, u16),

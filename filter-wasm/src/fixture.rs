@@ -7,7 +7,7 @@ use mandate::{Algorithm, Claims, encode};
 use prost::Message as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
-use wire::envoy;
+use wire::envoy::messages as envoy;
 use wire::pb::caracal::authority::v1 as authority;
 use wire::pb::caracal::filter::v1 as session;
 

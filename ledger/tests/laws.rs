@@ -214,6 +214,42 @@ fn each_message_of_a_batch_is_believed_without_the_others() {
 }
 
 #[test]
+fn a_seal_has_one_form() {
+    let seals: Vec<Vec<u8>> = together(5)
+        .iter()
+        .map(|signed| signed.seal.to_bytes())
+        .collect();
+    let forms = |seal: &[u8]| Seal::from_bytes(seal).map(|seal| seal.to_bytes());
+    for seal in &seals {
+        assert_eq!(forms(seal).as_ref(), Some(seal));
+        for length in (0..seal.len()).filter(|length| *length != 64) {
+            assert_eq!(forms(&seal[..length]), None, "{length} bytes of it");
+        }
+        assert_eq!(
+            forms(&[seal.as_slice(), &[0; 32]].concat()),
+            None,
+            "one hash too many"
+        );
+        assert_eq!(forms(&seal.repeat(2)), None, "doubled");
+    }
+    let with = |index: u32, size: u32, hashes: usize| {
+        let place = [index.to_be_bytes(), size.to_be_bytes()].concat();
+        [vec![7; 64], place, vec![0; hashes * 32]].concat()
+    };
+    assert!(forms(&with(15, 16, 4)).is_some());
+    for (index, size, hashes) in [
+        (0, 0, 0),
+        (0, 1, 0),
+        (2, 2, 1),
+        (16, 16, 4),
+        (0, 17, 5),
+        (u32::MAX, u32::MAX, 32),
+    ] {
+        assert_eq!(forms(&with(index, size, hashes)), None, "{index} of {size}");
+    }
+}
+
+#[test]
 fn a_seal_is_no_other_messages() {
     let trusted = producers(&["decision"]);
     let batch = together(5);

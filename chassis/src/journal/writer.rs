@@ -118,10 +118,7 @@ impl Writer {
             return answer(done, Err(error));
         }
         match self.stage(group, event, false) {
-            Ok(mut staged) => {
-                staged.done = Some(done);
-                group.staged.push(staged);
-            }
+            Ok(staged) => staged.done = Some(done),
             Err(error) => answer(done, Err(error)),
         }
     }
@@ -171,8 +168,7 @@ impl Writer {
             event.detail = Some(end.to_owned());
         }
         let mut group = Group::default();
-        let staged = self.stage(&mut group, event, true)?;
-        group.staged.push(staged);
+        self.stage(&mut group, event, true)?;
         let sealed = self.seal(&mut group);
         if let Err(error) = self.write(&sealed) {
             self.undo(&sealed);
@@ -227,13 +223,13 @@ impl Writer {
         Ok((file, self.shared.catalog().insert(segment)))
     }
 
-    /// Gives an event its number, its bytes and its space. It is in the group once it is among the staged.
-    fn stage(
+    /// Gives an event its number, its bytes and its space, and puts it into the group.
+    fn stage<'a>(
         &mut self,
-        group: &mut Group,
+        group: &'a mut Group,
         event: Event,
         free: bool,
-    ) -> Result<Staged, JournalError> {
+    ) -> Result<&'a mut Staged, JournalError> {
         let Some(current) = &mut self.current else {
             return Err(JournalError::Closed);
         };
@@ -275,12 +271,12 @@ impl Writer {
         current.counters.insert(zone, counter);
         current.events = current.events.saturating_add(1);
         group.messages.push(message);
-        Ok(Staged {
+        Ok(group.staged.push_mut(Staged {
             zone,
             counter,
             taken,
             done: None,
-        })
+        }))
     }
 
     /// Signs a group and gives back the space that it does not need.
@@ -396,8 +392,7 @@ impl Writer {
             event.actor = Some(self.config.service.to_owned());
             event.count = Some(current.events);
             let mut group = Group::default();
-            let staged = self.stage(&mut group, event, true)?;
-            group.staged.push(staged);
+            self.stage(&mut group, event, true)?;
             let sealed = self.seal(&mut group);
             self.write(&sealed)?;
             self.done(&sealed);

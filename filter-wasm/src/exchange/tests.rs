@@ -320,7 +320,7 @@ fn what_ext_authz_allows_goes_forward_with_its_headers_and_no_others() {
     headers.push((b"x_caracal_zone".to_vec(), b"mine".to_vec()));
     let (exchange, effects) = case.ask(&headers, Said::default());
     let message = call(&effects).unwrap().message.clone();
-    let check = wire::envoy::CheckRequest::decode(message.as_slice()).unwrap();
+    let check = wire::envoy::messages::CheckRequest::decode(message.as_slice()).unwrap();
     let attributes = check.attributes.unwrap();
     let [extension] = attributes.context_extensions.as_slice() else {
         panic!("one attachment")
@@ -345,9 +345,9 @@ fn what_ext_authz_allows_goes_forward_with_its_headers_and_no_others() {
         [("x-request-id", b"r-1".to_vec())]
     );
     let mut answer = fixture::allowed();
-    if let Some(wire::envoy::HttpResponse::Ok(ok)) = &mut answer.http_response {
-        ok.headers.push(wire::envoy::HeaderValueOption {
-            header: Some(wire::envoy::HeaderValue {
+    if let Some(wire::envoy::messages::HttpResponse::Ok(ok)) = &mut answer.http_response {
+        ok.headers.push(wire::envoy::messages::HeaderValueOption {
+            header: Some(wire::envoy::messages::HeaderValue {
                 key: ":path".to_owned(),
                 value: "/admin".to_owned(),
                 raw_value: vec![],

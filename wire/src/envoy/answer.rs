@@ -56,29 +56,19 @@ pub struct Header<'a> {
 impl<'a> Answer<'a> {
     /// Reads an answer; none where the bytes are none.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
-        let mut answer = Self::default();
-        let mut known = false;
+        let (mut status, mut outcome, mut metadata) = (None, None, None);
         each(bytes, |tag, value| match tag {
-            1 => once(&mut answer.status, number(value.bytes()?, 1)?),
-            2 => once(
-                &mut answer.outcome,
-                Outcome::Denied(denied(value.bytes()?)?),
-            ),
-            3 => once(&mut answer.outcome, Outcome::Ok(allowed(value.bytes()?)?)),
-            4 if known => None,
-            4 => {
-                known = true;
-                each(value.bytes()?, |tag, value| match tag {
-                    1 => {
-                        answer.metadata.push(member(value.bytes()?)?);
-                        Some(())
-                    }
-                    _ => Some(()),
-                })
-            }
+            1 => once(&mut status, number(value.bytes()?, 1)?),
+            2 => once(&mut outcome, Outcome::Denied(denied(value.bytes()?)?)),
+            3 => once(&mut outcome, Outcome::Ok(allowed(value.bytes()?)?)),
+            4 => once(&mut metadata, members(value.bytes()?)?),
             _ => Some(()),
         })?;
-        Some(answer)
+        Some(Self {
+            status,
+            outcome,
+            metadata: metadata.unwrap_or_default(),
+        })
     }
 
     /// The text of a member of the metadata; none where several have this name.
@@ -142,7 +132,19 @@ fn option(bytes: &[u8]) -> Option<Header<'_>> {
     })
 }
 
-/// An entry of `google.protobuf.Struct`: its name, and its value where that is text and nothing else.
+/// `google.protobuf.Struct`.
+fn members(bytes: &[u8]) -> Option<Vec<(&str, Option<&str>)>> {
+    let mut members = Vec::new();
+    each(bytes, |tag, value| {
+        if tag == 1 {
+            members.push(member(value.bytes()?)?);
+        }
+        Some(())
+    })?;
+    Some(members)
+}
+
+/// An entry of it: its name, and its value where that is text and nothing else.
 fn member(bytes: &[u8]) -> Option<(&str, Option<&str>)> {
     let (mut name, mut value) = (None, None);
     each(bytes, |tag, field| match tag {

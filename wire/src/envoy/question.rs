@@ -118,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
 
-    use super::super::{
+    use super::super::messages::{
         Address, AttributeContext, CheckRequest, Extension, HeaderMap, HeaderValue, HttpRequest,
         Peer, Request, SocketAddress,
     };
