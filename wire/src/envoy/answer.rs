@@ -58,7 +58,7 @@ impl<'a> Answer<'a> {
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let (mut status, mut outcome, mut metadata) = (None, None, None);
         each(bytes, |tag, value| match tag {
-            1 => once(&mut status, number(value.bytes()?, 1)?),
+            1 => once(&mut status, code(value.bytes()?)?),
             2 => once(&mut outcome, Outcome::Denied(denied(value.bytes()?)?)),
             3 => once(&mut outcome, Outcome::Ok(allowed(value.bytes()?)?)),
             4 => once(&mut metadata, members(value.bytes()?)?),
@@ -83,7 +83,7 @@ fn denied(bytes: &[u8]) -> Option<Denied<'_>> {
     let (mut status, mut body) = (None, None);
     let mut headers = Vec::new();
     each(bytes, |tag, value| match tag {
-        1 => once(&mut status, number(value.bytes()?, 1)?),
+        1 => once(&mut status, code(value.bytes()?)?),
         2 => {
             headers.push(option(value.bytes()?)?);
             Some(())
@@ -163,17 +163,19 @@ fn member(bytes: &[u8]) -> Option<(&str, Option<&str>)> {
     Some((name.unwrap_or_default(), text.filter(|_| kinds == 1)))
 }
 
-/// A message's field of type `int32`; zero where it is left out, as protobuf has it.
-fn number(bytes: &[u8], wanted: u32) -> Option<i32> {
-    let mut number = None;
-    each(bytes, |tag, value| {
-        if tag != wanted {
-            return Some(());
-        }
-        let value = i32::try_from(value.number()?.cast_signed()).ok()?;
-        once(&mut number, value)
+/// The code of `google.rpc.Status` or `envoy.type.v3.HttpStatus`; zero where it is left out, as protobuf has it. The text
+/// that the first has beside it has to be text.
+fn code(bytes: &[u8]) -> Option<i32> {
+    let (mut code, mut message) = (None, None);
+    each(bytes, |tag, value| match tag {
+        1 => once(
+            &mut code,
+            i32::try_from(value.number()?.cast_signed()).ok()?,
+        ),
+        2 => once(&mut message, value.text()?),
+        _ => Some(()),
     })?;
-    Some(number.unwrap_or_default())
+    Some(code.unwrap_or_default())
 }
 
 /// Fills a place once.
