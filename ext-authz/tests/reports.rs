@@ -16,7 +16,7 @@ mod common;
 
 use std::time::Duration;
 
-use bench::{Bench, Line, hello, vm};
+use bench::{Bench, Line, MOST_VMS, hello, vm};
 use common::{Asked, id, zone};
 use ledger::event::{Event, EventKind, Outcome};
 use mandate::id::{DecisionId, JournalId};
@@ -49,6 +49,7 @@ fn denied(bench: &Bench, decision: u64) -> pb::Denied {
         epoch: vec![1; 16],
         pos: 10,
         forwarded: false,
+        cut: false,
     }
 }
 
@@ -217,13 +218,28 @@ async fn an_allow_that_the_filter_did_not_act_on_is_taken_back() {
         forwarded: true,
         ..back("revoked")
     };
-    let all = vec![back("unanswered"), back("revoked"), forwarded];
+    let cut = pb::Denied {
+        cut: true,
+        ..forwarded.clone()
+    };
+    let all = vec![back("unanswered"), back("revoked"), forwarded, cut];
     assert_eq!(line.report(report(1, Vec::new(), all)).await, 1);
     let unanswered = "takes back an allow that was not answered";
     let ended = "refused the answer to a request that had gone forward";
     let events = bench.events();
-    assert_eq!(events.len(), 4);
-    for (event, (outcome, code, detail)) in events[1..].iter().zip([
+    assert_eq!(events.len(), 5);
+    let cut = &events[4];
+    assert_eq!((cut.kind, cut.decision), (EventKind::Outcome, None));
+    assert_eq!(cut.code.as_deref(), Some("revoked"));
+    assert_eq!(
+        cut.detail.as_deref(),
+        Some("cut off an answer that had begun")
+    );
+    assert_eq!(
+        (cut.decision_id, cut.jti, cut.operation.as_ref()),
+        (allow.decision_id, allow.jti, allow.operation.as_ref())
+    );
+    for (event, (outcome, code, detail)) in events[1..4].iter().zip([
         (Outcome::Unavailable, "unanswered", unanswered),
         (Outcome::Deny, "revoked", unanswered),
         (Outcome::Deny, "revoked", ended),
@@ -368,11 +384,11 @@ async fn a_vm_that_does_not_come_back_is_lost_once() {
         .until("gone", |bench| bench.metrics.vms.get() == 0)
         .await;
     bench.world.clock.advance(Duration::from_secs(50));
-    bench.sessions.report_lost().await;
+    bench.sessions.look_after().await;
     assert_eq!(bench.metrics.lost.get(), 0, "it may come back");
     bench.world.clock.advance(Duration::from_secs(11));
     for _ in 0..2 {
-        bench.sessions.report_lost().await;
+        bench.sessions.look_after().await;
     }
     assert_eq!(bench.metrics.lost.get(), 1);
     let lost: Vec<_> = bench
@@ -390,4 +406,34 @@ async fn a_vm_that_does_not_come_back_is_lost_once() {
             .contains("3 reports, 1 arrived"),
         "{lost:?}"
     );
+}
+
+/// As a VM that trapped: its proxy keeps the stream, and nobody is behind it.
+#[tokio::test]
+async fn a_vm_that_falls_silent_is_cut_off_and_then_lost() {
+    let bench = Bench::loaded().await;
+    let (mut silent, mut other) = (joined(&bench).await, bench.join(2).await);
+    other.snapshot().await;
+    bench.world.clock.advance(Duration::from_secs(11));
+    bench.sessions.look_after().await;
+    bench.world.clock.advance(Duration::from_millis(1));
+    other.ping(1).await;
+    bench.sessions.look_after().await;
+    let status = silent.next().await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(status.message().starts_with("vm_silent"), "{status}");
+    assert_eq!(bench.metrics.vms.get(), 1, "the other asked");
+    other.ping(2).await;
+    // It makes room for another one.
+    let mut more = Vec::new();
+    for number in 3..=MOST_VMS {
+        more.push(bench.join(u8::try_from(number).unwrap()).await);
+    }
+    more.push(bench.join(u8::MAX).await);
+    bench.world.clock.advance(Duration::from_secs(61));
+    bench.sessions.look_after().await;
+    assert_eq!(bench.metrics.lost.get(), 1);
+    let events = bench.events();
+    assert_eq!(events[0].code.as_deref(), Some("vm_lost"));
+    assert_eq!(events[0].actor, Some(format!("filter/{}", vm(1))));
 }

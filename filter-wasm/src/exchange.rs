@@ -7,7 +7,7 @@ mod effect;
 mod evidence;
 
 use mandate::id::DecisionId;
-use mandate::request::Form;
+use mandate::request::{Forged, Form};
 use mandate::{Admitted, SignatureBackend};
 use policy::snapshot::Forward as Mandate;
 use policy::{CheckAllowed, Denial, Permit, Refusal, Said, Unavailable, identity, refusal};
@@ -20,7 +20,7 @@ use crate::verify::{Means, Trace, Verified, verify};
 use crate::worker::{Moment, Worker};
 
 pub use effect::{Effect, Effects, Forward, Metric};
-use evidence::{Caller, UNANSWERED};
+use evidence::{Caller, Reached, UNANSWERED};
 
 /// What the proxy knows about a request.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +92,7 @@ pub enum Exchange {
 pub struct Pending {
     verified: Verified,
     caller: Caller,
-    disguised: Vec<Vec<u8>>,
+    forged: Forged,
 }
 
 /// What is kept of an exchange that went forward.
@@ -101,7 +101,6 @@ pub struct Standing {
     verified: Verified,
     caller: Caller,
     decision: DecisionId,
-    answering: bool,
 }
 
 impl Exchange {
@@ -125,9 +124,9 @@ impl Exchange {
                 let Pending {
                     verified,
                     caller,
-                    disguised,
+                    forged,
                 } = *pending;
-                Turn::new(config, worker, moment, caller).answered(verified, disguised, bytes)
+                Turn::new(config, worker, moment, caller).answered(verified, forged, bytes)
             }
             (Self::Checking(pending), Event::Unanswered | Event::Failed) => {
                 let trace = Trace::from(&pending.verified);
@@ -143,21 +142,16 @@ impl Exchange {
                     .fail(&trace, Some(standing.decision))
             }
             (Self::Admitted(mut standing), Event::Answering) => {
-                standing.answering = true;
+                standing.caller.reached = Reached::Caller;
                 (Self::Admitted(standing), Effects::new())
             }
-            (Self::Admitted(mut standing), Event::Recheck) => {
+            (Self::Admitted(standing), Event::Recheck) => {
                 match standing.verified.over(&worker.memory, moment) {
                     None => (Self::Admitted(standing), Effects::new()),
-                    Some(denial) if standing.answering => standing.cut(worker, denial),
                     Some(denial) => {
                         let trace = Trace::from(&standing.verified);
-                        standing.caller.forwarded = true;
-                        Turn::new(config, worker, moment, standing.caller).refuse(
-                            denial,
-                            &trace,
-                            Some(standing.decision),
-                        )
+                        let turn = Turn::new(config, worker, moment, standing.caller);
+                        turn.end(denial, &trace, standing.decision)
                     }
                 }
             }
@@ -232,11 +226,11 @@ impl<'a> Turn<'a> {
         } else {
             Metric::Miss
         });
-        let disguised = form.disguised.iter().map(|name| name.to_vec()).collect();
+        let forged = form.forged();
         let (next, mut effects) = match mode {
-            Mode::Enforce => self.ask(asked, verified, disguised),
+            Mode::Enforce => self.ask(asked, verified, forged),
             Mode::VerifyOnly => match CheckAllowed::of_metadata(&asked.kept, &verified.mandate) {
-                Some(allowed) => self.forward(verified, admitted, allowed, None, disguised),
+                Some(allowed) => self.forward(verified, admitted, allowed, None, forged),
                 None => self.refuse(Unavailable::Authorizer.into(), &trace, withdrawn),
             },
         };
@@ -245,37 +239,25 @@ impl<'a> Turn<'a> {
     }
 
     /// Asks ext-authz: once, whatever becomes of it.
-    fn ask(
-        self,
-        asked: &Asked<'_>,
-        verified: Verified,
-        disguised: Vec<Vec<u8>>,
-    ) -> (Exchange, Effects) {
+    fn ask(self, asked: &Asked<'_>, verified: Verified, forged: Forged) -> (Exchange, Effects) {
         let call = Call::about(asked, &self.config.attachment);
         let pending = Pending {
             verified,
             caller: self.caller,
-            disguised,
+            forged,
         };
         let effects = vec![Effect::Dispatch(Box::new(call))];
         (Exchange::Checking(Box::new(pending)), effects)
     }
 
-    fn answered(
-        self,
-        verified: Verified,
-        disguised: Vec<Vec<u8>>,
-        bytes: &[u8],
-    ) -> (Exchange, Effects) {
+    fn answered(self, verified: Verified, forged: Forged, bytes: &[u8]) -> (Exchange, Effects) {
         let trace = Trace::from(&verified);
         match Answer::read(bytes, self.caller.grpc, &verified.mandate) {
             Answer::Allowed(allowed, shown) => {
                 // What was revoked while ext-authz was asked is revoked.
                 let decision = allowed.decision();
                 match verified.admit(&mut self.worker.memory, self.moment, decision) {
-                    Ok(admitted) => {
-                        self.forward(verified, admitted, allowed, Some(*shown), disguised)
-                    }
+                    Ok(admitted) => self.forward(verified, admitted, allowed, Some(*shown), forged),
                     Err(denial) => self.refuse(denial, &trace, Some(decision)),
                 }
             }
@@ -298,7 +280,7 @@ impl<'a> Turn<'a> {
         admitted: Admitted,
         allowed: CheckAllowed,
         shown: Option<Shown>,
-        disguised: Vec<Vec<u8>>,
+        forged: Forged,
     ) -> (Exchange, Effects) {
         let permit = Permit::confirmed(&verified.selected, admitted, allowed);
         let shown = shown.unwrap_or_else(|| Shown {
@@ -306,8 +288,14 @@ impl<'a> Turn<'a> {
             keeps_mandate: true,
         });
         let decision = permit.decision();
-        let mut remove = disguised;
+        let mut remove = forged.names;
         let mut set = Vec::new();
+        if let Some(left) = forged.baggage {
+            remove.push(b"baggage".to_vec());
+            if !left.is_empty() {
+                set.push(("baggage", left));
+            }
+        }
         for (name, value) in shown.owned {
             match value {
                 Some(value) => set.push((name, value)),
@@ -329,9 +317,22 @@ impl<'a> Turn<'a> {
             verified,
             caller: self.caller,
             decision,
-            answering: false,
         };
         (Exchange::Admitted(Box::new(standing)), effects)
+    }
+
+    /// Ends what went forward and whose authority is over: refused while nothing was answered; a begun answer is cut
+    /// off, never ended as if it were complete.
+    fn end(mut self, denial: Denial, trace: &Trace, allowed: DecisionId) -> (Exchange, Effects) {
+        if self.caller.reached == Reached::Caller {
+            let now = self.moment.now;
+            self.caller
+                .withdraw(self.worker, allowed, denial.code(), trace, now);
+            let effects = vec![Effect::Count(Metric::Cut), Effect::Reset];
+            return (Exchange::Over, effects);
+        }
+        self.caller.reached = Reached::Upstream;
+        self.refuse(denial, trace, Some(allowed))
     }
 
     /// Refuses, since nobody decided or the proxy did not do its part.
@@ -382,18 +383,6 @@ impl Pending {
                 .withdraw(worker, decision, UNANSWERED, &trace, moment.now);
         }
         (Exchange::Over, Effects::new())
-    }
-}
-
-impl Standing {
-    /// Ends a begun answer whose authority is over: cut off, never as if it were complete.
-    fn cut(&self, worker: &mut Worker, denial: Denial) -> (Exchange, Effects) {
-        let decision = self.decision.to_string();
-        worker.feed.stream_ended(&decision, denial.code());
-        (
-            Exchange::Over,
-            vec![Effect::Count(Metric::Cut), Effect::Reset],
-        )
     }
 }
 

@@ -30,8 +30,6 @@ const MOST_PAUSE_MS: u64 = 2_000;
 const FIRST_PAUSE_MS: u64 = 100;
 /// Dead ids are swept this often.
 const SWEEP: Duration = Duration::from_secs(30);
-/// Ends of streams that wait for a session.
-const MOST_ENDED: usize = 256;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +81,6 @@ pub struct Feed {
     loading: Option<(Position, Vec<Change>)>,
     acked: Option<u64>,
     swept: Duration,
-    ended: Vec<pb::StreamEnded>,
     fresh_on_stream: bool,
 }
 
@@ -112,7 +109,6 @@ impl Feed {
             loading: None,
             acked: None,
             swept: Duration::ZERO,
-            ended: Vec::new(),
             fresh_on_stream: false,
         }
     }
@@ -127,16 +123,6 @@ impl Feed {
     /// The position that memory stands at.
     pub fn pos(&self) -> Option<u64> {
         self.held.as_ref().map(|held| held.pos)
-    }
-
-    /// A stream that was admitted was ended before its time.
-    pub fn stream_ended(&mut self, decision: &str, why: &str) {
-        if self.ended.len() < MOST_ENDED {
-            self.ended.push(pb::StreamEnded {
-                decision_id: decision.to_owned(),
-                why: why.to_owned(),
-            });
-        }
     }
 
     /// A pause that differs from VM to VM, so that they do not all come at once.
@@ -227,13 +213,10 @@ impl Worker {
         turn.acts.push(send(up::What::Hello(hello)));
     }
 
-    /// Tells what has been refused and ended.
+    /// Tells what has been refused and cut off.
     fn tell(&mut self, turn: &mut Turn) {
         for batch in self.reports.send() {
             turn.acts.push(send(up::What::Refusals(batch)));
-        }
-        for ended in std::mem::take(&mut self.feed.ended) {
-            turn.acts.push(send(up::What::StreamEnded(ended)));
         }
     }
 

@@ -17,8 +17,9 @@ const MOST_SAMPLES: usize = 8;
 const MOST_KINDS: usize = 512;
 /// Refusals told one by one that are held at a time.
 const MOST_DENIED: usize = 1_024;
-/// Allows taken back that are held at a time: they have room of their own, since they cannot be counted.
-const MOST_WITHDRAWN: usize = 8_192;
+/// Allows taken back and answers cut off that are held at a time: they have room of their own, for every exchange that
+/// is kept track of.
+const MOST_WITHDRAWN: usize = 16_384;
 /// Batches held at a time: as many as may be unacknowledged on a stream. Meanwhile counts go on in memory.
 const MOST_BATCHES: usize = 8;
 /// Bytes of one batch, well below what ext-authz takes: one that it refused for its size would be sent again for ever.

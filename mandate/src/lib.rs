@@ -10,6 +10,7 @@
 
 mod admit;
 mod backend;
+mod baggage;
 pub mod canonical;
 mod claims;
 pub mod credential;

@@ -1,7 +1,7 @@
 //! What a request says about itself. Every enforcement point reads it by these rules and believes none of it.
 
 use crate::canonical::{self, CanonicalHost, CanonicalPath};
-use crate::{OWNED_HEADERS, Rejection, headers};
+use crate::{OWNED_HEADERS, Rejection, baggage, headers};
 
 /// Request ids longer than this are not kept.
 const MOST_REQUEST_ID: usize = 128;
@@ -24,12 +24,22 @@ pub struct Form<'a> {
     pub credentials: Vec<&'a [u8]>,
     /// Every value of `x-caracal-resource`.
     pub assertions: Vec<&'a [u8]>,
-    /// Names that read like ours to a server that takes `_` for `-`; to be removed.
-    pub disguised: Vec<&'a [u8]>,
+    disguised: Vec<&'a [u8]>,
+    baggage: Vec<&'a [u8]>,
     /// The first thing that forbids deciding about it.
     pub fault: Option<Rejection>,
     /// Whether the caller wants its answer in gRPC's form.
     pub grpc: bool,
+}
+
+/// What of a request's own headers reads like ours, and must not reach the upstream. Whatever lets a request pass removes
+/// it, and sets or removes each of [`OWNED_HEADERS`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forged {
+    /// Names that read like ours to a server that takes `_` for `-`: to be removed.
+    pub names: Vec<Vec<u8>>,
+    /// What `baggage` is to be instead; to be removed where this is empty. None where it may stay.
+    pub baggage: Option<String>,
 }
 
 /// A request in the one form that is decided on.
@@ -66,7 +76,10 @@ impl<'a> Form<'a> {
             b":path" => self.agree(value, self.path, Rejection::PathRefused),
             b":method" => self.agree(value, self.method, Rejection::MethodRefused),
             b"content-type" => self.grpc |= is_grpc(value),
-            [b'a' | b'A' | b'h' | b'H' | b'u' | b'U' | b'x' | b'X', ..] => self.named(name, value),
+            [
+                b'a' | b'A' | b'b' | b'B' | b'h' | b'H' | b'u' | b'U' | b'x' | b'X',
+                ..,
+            ] => self.named(name, value),
             _ => {}
         }
     }
@@ -85,12 +98,22 @@ impl<'a> Form<'a> {
         Ok(Canonical { method, host, path })
     }
 
+    /// What the upstream must not see as it came.
+    pub fn forged(&self) -> Forged {
+        Forged {
+            names: self.disguised.iter().map(|name| name.to_vec()).collect(),
+            baggage: baggage::without_ours(&self.baggage),
+        }
+    }
+
     /// Names that mean something to us, in whatever spelling.
     fn named(&mut self, name: &'a [u8], value: &'a [u8]) {
         if spells(name, b"authorization") {
             self.credentials.push(value);
         } else if spells(name, b"x-caracal-resource") {
             self.assertions.push(value);
+        } else if spells(name, b"baggage") {
+            self.baggage.push(value);
         } else if spells(name, b"host") {
             self.at_host(value);
         } else if spells(name, b"upgrade") {
@@ -187,6 +210,13 @@ mod tests {
     }
 
     #[test]
+    fn baggage_of_ours_is_taken_out_of_all_of_it() {
+        let form = read(&[("baggage", "a=1"), ("Baggage", "caracal.zone=z,b=2")]);
+        assert_eq!(form.forged().baggage.as_deref(), Some("a=1,b=2"));
+        assert_eq!(read(&[("baggage", "a=1")]).forged(), Forged::default());
+    }
+
+    #[test]
     fn every_value_is_kept_in_whatever_spelling() {
         let form = read(&[
             ("authorization", "Bearer a"),
@@ -198,7 +228,11 @@ mod tests {
         ]);
         assert_eq!(form.credentials, [b"Bearer a", b"Bearer b"]);
         assert_eq!(form.assertions, [b"urn:a"]);
-        assert_eq!(form.disguised, [b"x_caracal_zone"]);
+        let forged = Forged {
+            names: vec![b"x_caracal_zone".to_vec()],
+            baggage: None,
+        };
+        assert_eq!(form.forged(), forged);
         assert!(form.grpc);
         assert!(!read(&[("content-type", "application/grpcx")]).grpc);
     }

@@ -54,6 +54,7 @@ pub(crate) fn drill(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
         "corpus",
         "chaos",
         "everywhere",
+        "streams",
         "memory",
     ];
     let all = all.map(str::to_owned);

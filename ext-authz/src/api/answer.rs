@@ -40,8 +40,14 @@ fn allow(permit: &Permit, decided: &Decided, inquiry: &Inquiry<'_>) -> CheckResp
         remove.push("authorization".to_owned());
     }
     remove.push("x-caracal-resource".to_owned());
-    let disguised = inquiry.form.disguised.iter();
-    remove.extend(disguised.map(|name| String::from_utf8_lossy(name).into_owned()));
+    let forged = inquiry.form.forged();
+    let names = forged.names.iter();
+    remove.extend(names.map(|name| String::from_utf8_lossy(name).into_owned()));
+    match forged.baggage {
+        Some(left) if left.is_empty() => remove.push("baggage".to_owned()),
+        Some(left) => set.push(header("baggage", left)),
+        None => {}
+    }
     CheckResponse {
         status: Some(status(Code::Ok, ALLOWED)),
         dynamic_metadata: Some(metadata(decided, ALLOWED)),

@@ -14,6 +14,9 @@ pub const TAKES_BACK: &str = "takes back an allow that was not answered";
 /// The same where the request had gone forward before its authority ended.
 pub const ENDED: &str = "refused the answer to a request that had gone forward";
 
+/// What became of an allow whose authority ended while it was being answered.
+pub const CUT: &str = "cut off an answer that had begun";
+
 /// The event of one decision.
 pub fn of_decision(decided: &Decided, request_id: &str) -> Event {
     let mut event = Event::new(EventKind::Decision, nanoseconds(decided));

@@ -82,8 +82,9 @@ impl Sessions {
         read
     }
 
-    /// Puts on record which filters went away and did not come back.
-    pub async fn report_lost(&self) {
+    /// Ends the streams of filters that fell silent, and puts on record which went away and did not come back.
+    pub async fn look_after(&self) {
+        self.hub.end_silent();
         for lost in self.hub.lost() {
             let Lost {
                 vm,
@@ -121,13 +122,13 @@ impl Sessions {
     }
 }
 
-/// Puts on record which filters went away and did not come back.
+/// Looks after the filters until the soft token.
 pub async fn watch(sessions: Sessions) {
     while !sessions.lifecycle.soft().is_cancelled() {
         tokio::select! {
             () = sessions.lifecycle.soft().cancelled() => return,
             () = tokio::time::sleep(WATCH) => {}
         }
-        sessions.report_lost().await;
+        sessions.look_after().await;
     }
 }

@@ -280,6 +280,25 @@ impl Hub {
         self.measure(&audience, now);
     }
 
+    /// Ends the streams on which nobody asks any more: a VM that trapped leaves its own open behind it.
+    pub(super) fn end_silent(&self) {
+        let now = self.clock.monotonic();
+        let mut audience = self.audience();
+        let bound = audience.stand.bound;
+        for (id, vm) in &mut audience.vms {
+            if vm.line.is_some() && vm.silent(bound, now) {
+                tracing::warn!(vm = %id, attachment = %vm.attachment, "a filter fell silent");
+                vm.end(refusal(
+                    Code::DeadlineExceeded,
+                    "vm_silent",
+                    "nothing was asked for longer than memory holds; start anew",
+                ));
+                vm.gone.get_or_insert(now);
+            }
+        }
+        self.measure(&audience, now);
+    }
+
     /// Those who went away for too long, each once.
     pub(super) fn lost(&self) -> Vec<Lost> {
         let now = self.clock.monotonic();

@@ -170,12 +170,17 @@ impl Ground<'_> {
         }
         bearer(&mut event, denied)?;
         if denied.withdraws {
-            let detail = if denied.forwarded {
-                event::ENDED
-            } else {
-                event::TAKES_BACK
+            let detail = match (denied.forwarded, denied.cut) {
+                (false, _) => event::TAKES_BACK,
+                (true, false) => event::ENDED,
+                (true, true) => event::CUT,
             };
             event.detail = Some(detail.to_owned());
+            if denied.forwarded && denied.cut {
+                // What was decided stands, and its answer was given in part.
+                event.kind = EventKind::Outcome;
+                event.decision = None;
+            }
         }
         event.actor = Some(self.actor());
         Ok(event)

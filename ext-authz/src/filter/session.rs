@@ -156,13 +156,6 @@ impl Session {
                 hub.acked(self.hello.vm, self.line, Epoch(epoch), pos, made);
             }
             Some(pb::up::What::Refusals(report)) => return self.queue(report),
-            Some(pb::up::What::StreamEnded(ended)) => {
-                tracing::info!(
-                    decision.id = ended.decision_id,
-                    why = ended.why,
-                    "a stream was ended"
-                );
-            }
             Some(pb::up::What::Hello(_)) => {
                 return Err(refusal(
                     Code::InvalidArgument,

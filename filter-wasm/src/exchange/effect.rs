@@ -30,7 +30,7 @@ pub enum Effect {
 pub struct Forward {
     /// That it may.
     pub permit: Permit,
-    /// Headers of ours that are set, over whatever the client sent.
+    /// Headers that are set, over whatever the client sent.
     pub set: Vec<(&'static str, String)>,
     /// Headers that are removed.
     pub remove: Vec<Vec<u8>>,

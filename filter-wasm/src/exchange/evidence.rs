@@ -16,13 +16,25 @@ use crate::worker::Worker;
 /// The code of an allow taken back because whoever asked was gone.
 pub(super) const UNANSWERED: &str = "unanswered";
 
+/// How far a request had got that was allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Reached {
+    /// Not past the filter.
+    #[default]
+    Nobody,
+    /// The upstream.
+    Upstream,
+    /// The upstream, and its answer the caller, in part.
+    Caller,
+}
+
 /// Who asked, as far as evidence names it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Caller {
     /// Whether it wants its answer in gRPC's form.
     pub(super) grpc: bool,
-    /// Whether the upstream got the request.
-    pub(super) forwarded: bool,
+    /// How far its request got.
+    pub(super) reached: Reached,
     peer: Option<IpAddr>,
     request_id: String,
     method: String,
@@ -36,7 +48,7 @@ impl Caller {
         let method = canonical::method(asked.first(b":method")).unwrap_or_default();
         Self {
             grpc: false,
-            forwarded: false,
+            reached: Reached::Nobody,
             peer: report::address(asked.source).map(|address| address.ip()),
             request_id: asked.request_id().to_owned(),
             method: method.to_owned(),
@@ -62,7 +74,7 @@ impl Caller {
         }
     }
 
-    /// Takes an allow of ext-authz back.
+    /// Takes an allow of ext-authz back, or tells that what it allowed was cut off.
     pub(super) fn withdraw(
         &self,
         worker: &mut Worker,
@@ -76,7 +88,8 @@ impl Caller {
         if denied.zone_id.is_empty() {
             denied.zone_id = self.zone.map(|zone| zone.to_string()).unwrap_or_default();
         }
-        denied.forwarded = self.forwarded;
+        denied.forwarded = self.reached != Reached::Nobody;
+        denied.cut = self.reached == Reached::Caller;
         worker.reports.deny(denied, &refused);
     }
 
@@ -138,6 +151,7 @@ fn denied(refused: &Refused<'_>, trace: &Trace, worker: &Worker, withdraws: bool
         at_ns: report::nanoseconds(refused.at),
         withdraws,
         forwarded: false,
+        cut: false,
         sid: claims
             .map(|claims| claims.sid.to_string())
             .unwrap_or_default(),

@@ -256,10 +256,7 @@ fn reports_are_told_until_they_are_acknowledged() {
     let told = |turn: &Turn| {
         let seq = |what: &up::What| match what {
             up::What::Refusals(batch) => Some(batch.seq),
-            up::What::Hello(_)
-            | up::What::Ping(_)
-            | up::What::Ack(_)
-            | up::What::StreamEnded(_) => None,
+            up::What::Hello(_) | up::What::Ping(_) | up::What::Ack(_) => None,
         };
         messages(turn).iter().filter_map(seq).collect::<Vec<_>>()
     };

@@ -24,6 +24,8 @@ pub enum Outcome {
     Answer(Reply),
     /// The stream was reset, or the connection ended.
     Refused,
+    /// The same, when this much of an answer had come.
+    Cut(Reply),
 }
 
 /// One HTTP/2 request (RFC 9113), written frame by frame, so that it may break every rule.
@@ -104,15 +106,19 @@ fn outcome(stream: &mut TcpStream) -> Outcome {
             }
             HEADERS if id == 1 => reply.status = status(&payload),
             DATA if id == 1 => reply.body.extend_from_slice(&payload),
-            RST_STREAM if id == 1 => return Outcome::Refused,
-            GOAWAY => return Outcome::Refused,
+            RST_STREAM if id == 1 => break,
+            GOAWAY => break,
             _ => {}
         }
         if id == 1 && matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
             return Outcome::Answer(reply);
         }
     }
-    Outcome::Refused
+    if reply.status == 0 {
+        Outcome::Refused
+    } else {
+        Outcome::Cut(reply)
+    }
 }
 
 /// The next frame; none at the end of the connection.

@@ -207,6 +207,11 @@ impl Stack {
 
     /// Mints a mandate for the sample's allowed request.
     pub fn mint_sample(&self) -> Value {
+        self.mint_sample_with(&[])
+    }
+
+    /// As `mint_sample`, with more arguments.
+    pub fn mint_sample_with(&self, more: &[&str]) -> Value {
         let allow = self.sample("allow").clone();
         let mut arguments = vec![
             "--resource".to_owned(),
@@ -218,7 +223,8 @@ impl Stack {
                 scope.as_str().expect("scope").to_owned(),
             ]);
         }
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        arguments.extend(more);
         self.mint(&arguments)
     }
 

@@ -153,6 +153,8 @@ fn lines(good: &Draft) -> Vec<Attack> {
         (b"forwarded: for=10.0.0.1;host=wiki.example.test", Passes(PATH)),
         (b"x-forwarded-client-cert: By=x;Hash=y;URI=spiffe://z", Passes(PATH)),
         (b"x-envoy-auth-failure-mode-allowed: true", Passes(PATH)),
+        (b"baggage: \xff, +caracal.zone=other", Passes(PATH)),
+        (b"baggage: caracal.zone=other\r\nBAGGAGE: c%61racal.actor=root;p", Passes(PATH)),
         (b"x-anything: \xff\xfe", Passes(PATH)),
         (b"x-folded: a\r\n b", Passes(PATH)),
         (b"x-caracal-subject: a\r\n root", Passes(PATH)),
@@ -457,6 +459,10 @@ fn clean(reply: &Reply) -> Result<(), String> {
             return Err(format!("the upstream saw {name}: {seen:?}"));
         }
     }
+    let baggage = reply.seen("baggage").join(",").to_ascii_lowercase();
+    if baggage.contains("racal") {
+        return Err(format!("the upstream saw baggage: {baggage}"));
+    }
     let hosts = reply.seen("host");
     if hosts.len() != 1 || !hosts[0].eq_ignore_ascii_case(HOST) {
         return Err(format!("the upstream saw the host {hosts:?}"));
@@ -488,6 +494,7 @@ fn fire(scene: &Scene, shot: &Shot) -> Vec<Reply> {
         Shot::Frames(frames) => match frames.exchange(scene.address()) {
             Outcome::Answer(reply) => vec![reply],
             Outcome::Refused => Vec::new(),
+            Outcome::Cut(reply) => panic!("half an answer: {reply:?}"),
         },
     }
 }

@@ -27,18 +27,18 @@ fn an_open_stream_is_cut_off_when_its_authority_ends() {
     )));
     let (first, effects) = case.on(first, &Event::Recheck);
     assert!(first.is_over() && matches!(effects.last(), Some(Effect::Reset)));
-    let acts = case.feed(Input::Tick);
-    let told = acts.iter().any(|act| {
-        matches!(act, Act::Send(message) if matches!(fixture::said(message), session::up::What::StreamEnded(ended) if ended.why == "revoked"))
-    });
-    assert!(told, "{acts:?}");
+    let (told, _) = case.reports();
+    assert_eq!((told.len(), told[0].code.as_str()), (1, "revoked"));
+    assert!(told[0].cut && told[0].forwarded && told[0].withdraws);
+    assert_eq!(told[0].decision_id, fixture::DECISION);
     // What nobody began to answer is refused: the client learns why, and the allow is taken back.
     let (second, effects) = case.on(second, &Event::Recheck);
     assert_eq!(refused(&effects), Some("revoked"));
     assert!(!second.is_upstreams());
     let (denied, _) = case.reports();
     assert!(denied[0].withdraws && denied[0].decision_id == fixture::DECISION);
-    assert!(denied[0].forwarded, "the upstream may have acted on it");
+    let last = denied.last().unwrap();
+    assert!(last.forwarded && !last.cut, "the upstream may have acted");
     let mut case = Case::new("enforce");
     let third = open(&mut case);
     case.moment.now = Timestamp::from_second(fixture::START + 600).unwrap();
