@@ -54,6 +54,33 @@ fn a_revocation_refuses_from_the_moment_it_is_applied() {
 }
 
 #[test]
+fn what_was_not_understood_is_not_said_to_be_here() {
+    let world = World::new();
+    let mut core = world.loaded();
+    let here = |core: &Core| core.understood().map(|position| position.pos);
+    let odd = |zone_, pos| world.sign("revocation", Some(zone(zone_)), pos, vec![0xff]);
+    assert_eq!(here(&core), Some(10));
+    core.take(odd(9, 11));
+    assert_eq!(here(&core), Some(11), "of a zone of others");
+    assert_eq!(core.wants(false), Wants::Nothing);
+    core.take(odd(2, 12));
+    core.take(revoke(&world, 13));
+    assert_eq!(core.wants(false), Wants::Snapshot);
+    assert_eq!(code(&world, &core, &world.mandate(|_| {})), "revoked");
+    assert_eq!(here(&core), Some(11), "although later ones were");
+    // A snapshot that is not understood either is loaded, but for that zone.
+    let mut changes = world.changes();
+    changes.push(common::change(pb::change::What::Zone(pb::Zone {
+        zone_id: zone(2).to_string(),
+        ..pb::Zone::default()
+    })));
+    core.load(world.snapshot(13, &changes)).unwrap();
+    assert_eq!(here(&core), Some(11));
+    core.load(world.snapshot(13, &world.changes())).unwrap();
+    assert_eq!(here(&core), Some(13));
+}
+
+#[test]
 fn a_view_taken_before_a_revocation_refuses_too() {
     let world = World::new();
     let mut core = world.loaded();

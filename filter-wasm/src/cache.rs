@@ -11,9 +11,9 @@ use mandate::id::ZoneId;
 
 /// Bytes that an entry takes besides its token, roughly.
 const OVERHEAD: usize = 1_024;
-/// Mandates of one generation.
+/// Mandates of one generation, of all zones together.
 const MANDATES: usize = 10_000;
-/// Bytes of one generation.
+/// Bytes of one generation, of all zones together.
 const BYTES: usize = 16 * 1_024 * 1_024;
 
 /// The verified mandates of one zone under one set of keys. It is made anew when a key of the zone changes.
@@ -28,9 +28,10 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// An empty cache of one zone; `seed` is random.
-    pub fn new(zone: ZoneId, seed: u64) -> Self {
-        Self::bounded(zone, seed, MANDATES, BYTES)
+    /// An empty cache of one zone `among` so many, each with its share of what a VM holds; `seed` is random.
+    pub fn new(zone: ZoneId, seed: u64, among: usize) -> Self {
+        let share = |of: usize| of.checked_div(among).unwrap_or(of);
+        Self::bounded(zone, seed, share(MANDATES), share(BYTES))
     }
 
     fn bounded(zone: ZoneId, seed: u64, mandates: usize, bytes: usize) -> Self {

@@ -132,7 +132,10 @@ impl Exchange {
                 let trace = Trace::from(&pending.verified);
                 Turn::new(config, worker, moment, pending.caller).fail(&trace, None)
             }
-            (Self::Checking(pending), Event::Ended) => (Self::Abandoned(pending), Effects::new()),
+            (Self::Checking(pending), Event::Ended) => {
+                let effects = vec![Effect::Count(Metric::Abandoned)];
+                (Self::Abandoned(pending), effects)
+            }
             (Self::Abandoned(pending), Event::Answered(bytes)) => {
                 pending.too_late(worker, bytes, moment)
             }
@@ -214,27 +217,25 @@ impl<'a> Turn<'a> {
             moment: self.moment,
             decision: DecisionId::from_uuid(uuid::Uuid::nil()),
         };
-        let (verified, admitted) = match verify(&form, &canonical, &mut means, &mut trace) {
-            Ok(both) => both,
-            Err(denial) => return self.refuse(denial, &trace, withdrawn),
-        };
-        if !asked.room {
-            return self.refuse(Unavailable::Overload.into(), &trace, withdrawn);
-        }
-        let looked_up = Effect::Count(if trace.cached {
-            Metric::Hit
-        } else {
-            Metric::Miss
+        let verified = verify(&form, &canonical, &mut means, &mut trace);
+        let looked_up = trace.cached.map(|hit| {
+            let metric = if hit { Metric::Hit } else { Metric::Miss };
+            Effect::Count(metric)
         });
-        let forged = form.forged();
-        let (next, mut effects) = match mode {
-            Mode::Enforce => self.ask(asked, verified, forged),
-            Mode::VerifyOnly => match CheckAllowed::of_metadata(&asked.kept, &verified.mandate) {
-                Some(allowed) => self.forward(verified, admitted, allowed, None, forged),
-                None => self.refuse(Unavailable::Authorizer.into(), &trace, withdrawn),
-            },
+        let (next, mut effects) = match (verified, mode) {
+            (Err(denial), _) => self.refuse(denial, &trace, withdrawn),
+            (Ok(_), _) if !asked.room => {
+                self.refuse(Unavailable::Overload.into(), &trace, withdrawn)
+            }
+            (Ok((verified, _)), Mode::Enforce) => self.ask(asked, verified, form.forged()),
+            (Ok((verified, admitted)), Mode::VerifyOnly) => {
+                match CheckAllowed::of_metadata(&asked.kept, &verified.mandate) {
+                    Some(allowed) => self.forward(verified, admitted, allowed, None, form.forged()),
+                    None => self.refuse(Unavailable::Authorizer.into(), &trace, withdrawn),
+                }
+            }
         };
-        effects.push(looked_up);
+        effects.extend(looked_up);
         (next, effects)
     }
 
@@ -307,7 +308,6 @@ impl<'a> Turn<'a> {
         }
         remove.push(b"x-caracal-resource".to_vec());
         let mut effects = notes(&Trace::from(&verified), decision, policy::ALLOWED);
-        effects.push(Effect::Count(Metric::Admitted));
         effects.push(Effect::Forward(Box::new(Forward {
             permit,
             set,
@@ -366,7 +366,10 @@ impl<'a> Turn<'a> {
         };
         let reply = Reply::refusal(&Refusal::new(&denial, decision, &context), caller.grpc);
         let mut effects = notes(trace, decision, denial.code());
-        effects.push(Effect::Count(Metric::Refused(denial.code())));
+        effects.push(Effect::Count(match caller.reached {
+            Reached::Nobody => Metric::Refused(denial.code()),
+            Reached::Upstream | Reached::Caller => Metric::Withdrawn(denial.code()),
+        }));
         effects.push(Effect::Refuse(Box::new(reply)));
         (Exchange::Refused, effects)
     }

@@ -2,7 +2,7 @@
 //!
 //! Within one stream nothing can be lost or out of order, so a position that falls, another epoch, or a message that is
 //! not understood means another history: memory cannot be decided from until a new stream brought a snapshot. What is
-//! revoked stays revoked all the while.
+//! revoked stays revoked all the while. Where it is known which zone something was said of, that zone alone waits.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use wire::pb::caracal::filter::v1 as pb;
 use wire::pb::caracal::filter::v1::{down, up};
 
 use crate::config::Config;
-use crate::memory::{Freshness, Phase};
+use crate::memory::{Freshness, Phase, Understood};
 use crate::worker::{Moment, Worker};
 
 /// The service and the method.
@@ -82,6 +82,8 @@ pub struct Feed {
     acked: Option<u64>,
     swept: Duration,
     fresh_on_stream: bool,
+    /// Whether all of the snapshot was understood.
+    whole: bool,
 }
 
 impl Feed {
@@ -110,6 +112,7 @@ impl Feed {
             acked: None,
             swept: Duration::ZERO,
             fresh_on_stream: false,
+            whole: false,
         }
     }
 
@@ -149,6 +152,17 @@ impl Feed {
             not_before: now.saturating_add(pause),
         };
     }
+}
+
+/// What a message means for the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It goes on.
+    Goes,
+    /// It starts anew; memory is as good as before.
+    Reopens,
+    /// It starts anew, and nothing is decided until then.
+    Resyncs,
 }
 
 /// What came of an input.
@@ -226,24 +240,27 @@ impl Worker {
         };
         *heard = moment.monotonic;
         let what = pb::Down::decode(bytes).ok().and_then(|down| down.what);
-        let understood = match what {
+        let verdict = match what {
             Some(down::What::Snapshot(part)) => self.snapshot_part(part, moment, turn),
             Some(down::What::Deltas(deltas)) => self.deltas(deltas, turn),
             Some(down::What::Pong(pong)) => self.pong(&pong, moment, turn),
             Some(down::What::UpAck(ack)) => {
                 self.reports.acknowledged(ack.through_seq);
-                true
+                Verdict::Goes
             }
-            None => false,
+            None => Verdict::Resyncs,
         };
-        if !understood {
-            self.memory.resync();
-            turn.acts.push(Act::Reset);
-            self.feed.close(moment.monotonic);
+        if verdict == Verdict::Goes {
+            return;
         }
+        if verdict == Verdict::Resyncs {
+            self.memory.resync();
+        }
+        turn.acts.push(Act::Reset);
+        self.feed.close(moment.monotonic);
     }
 
-    fn snapshot_part(&mut self, part: pb::Snapshot, moment: &Moment, turn: &mut Turn) -> bool {
+    fn snapshot_part(&mut self, part: pb::Snapshot, moment: &Moment, turn: &mut Turn) -> Verdict {
         let at = Position {
             epoch: part.epoch,
             pos: part.pos,
@@ -253,45 +270,64 @@ impl Worker {
             None => (at.clone(), Vec::new()),
         };
         if started != at || at.epoch.len() != 16 {
-            return false;
+            return Verdict::Resyncs;
+        }
+        let ahead = self
+            .feed
+            .held
+            .as_ref()
+            .filter(|held| held.epoch == at.epoch);
+        let ahead = ahead.map(|held| held.pos > at.pos);
+        if ahead == Some(true) && self.memory.is_fresh(moment.monotonic) {
+            // Of an ext-authz that lags behind what another one told us. Once ours is too old to decide from, theirs is
+            // no older, or they decide nothing either.
+            return Verdict::Reopens;
         }
         changes.extend(part.changes);
         if !part.last {
             self.feed.loading = Some((at, changes));
-            return true;
+            return Verdict::Goes;
         }
-        if self.memory.load(changes).is_err() {
-            return false;
-        }
+        let continues = ahead == Some(false) && self.memory.phase() == Phase::Held;
+        let Ok(understood) = self.memory.load(changes, continues) else {
+            return Verdict::Resyncs;
+        };
         self.feed.held = Some(at);
         self.feed.failures = 0;
         self.feed.fresh_on_stream = true;
+        self.feed.whole = understood == Understood::Whole;
         turn.changed = true;
         self.ack(turn);
         // What was refused for want of it is told at once: nobody knows how long this VM lives.
         self.tell(turn);
         // How old it is has to be known before anything is decided from it.
         turn.acts.push(ping(moment.monotonic));
-        true
+        Verdict::Goes
     }
 
-    fn deltas(&mut self, deltas: pb::Deltas, turn: &mut Turn) -> bool {
+    fn deltas(&mut self, deltas: pb::Deltas, turn: &mut Turn) -> Verdict {
         if !self.moves(&deltas.epoch, deltas.pos) {
-            return false;
+            return Verdict::Resyncs;
         }
-        let understood = self.memory.apply(deltas.changes).is_ok();
-        turn.changed = true;
-        self.ack(turn);
-        understood
+        let applied = self.memory.apply(deltas.changes);
+        turn.changed = applied.ends;
+        match applied.understood {
+            Understood::Whole => {
+                self.ack(turn);
+                Verdict::Goes
+            }
+            Understood::ButForAZone => Verdict::Reopens,
+            Understood::Nothing => Verdict::Resyncs,
+        }
     }
 
-    fn pong(&mut self, pong: &pb::Pong, moment: &Moment, turn: &mut Turn) -> bool {
+    fn pong(&mut self, pong: &pb::Pong, moment: &Moment, turn: &mut Turn) -> Verdict {
         if !self.feed.fresh_on_stream {
             // It says something about ext-authz, and nothing yet about what we hold.
-            return true;
+            return Verdict::Goes;
         }
         if !self.moves(&pong.epoch, pong.pos) {
-            return false;
+            return Verdict::Resyncs;
         }
         let asked = u64::try_from(pong.echo_t_ns).map(Duration::from_nanos);
         if let Ok(asked) = asked
@@ -305,7 +341,7 @@ impl Worker {
         if self.feed.acked != self.feed.pos() {
             self.ack(turn);
         }
-        true
+        Verdict::Goes
     }
 
     /// Moves on within the history held; false where the message is of another one.
@@ -325,8 +361,11 @@ impl Worker {
         }
     }
 
+    /// Says what has been applied; nothing where some of it was not understood.
     fn ack(&mut self, turn: &mut Turn) {
-        let Some(held) = &self.feed.held else { return };
+        let Some(held) = self.feed.held.as_ref().filter(|_| self.feed.whole) else {
+            return;
+        };
         self.feed.acked = Some(held.pos);
         turn.acts.push(send(up::What::Ack(pb::Ack {
             epoch: held.epoch.clone(),

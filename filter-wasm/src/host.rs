@@ -11,7 +11,7 @@ use policy::Said;
 
 use crate::abi::{self, Action};
 use crate::check;
-use crate::exchange::{Asked, Effect, Effects, Event, Exchange, Forward};
+use crate::exchange::{Asked, Effect, Effects, Event, Exchange, Forward, Metric};
 use crate::feed::Input;
 use crate::hostcall::{self, Direction, Level, Map, Method, Status};
 use crate::reply::Reply;
@@ -98,6 +98,10 @@ impl Vm {
 
     pub(crate) fn tick(&mut self, root: u32) {
         let moment = self.look();
+        if moment == Moment::default() {
+            // Without time nothing can be told to be due, nor late.
+            return;
+        }
         let Some(of) = self.root(root) else {
             return;
         };
@@ -194,7 +198,7 @@ impl Vm {
             let root = *root;
             let changed = match message {
                 Some(message) => of.feed(Input::Message(message), &moment),
-                None => of.feed(Input::Closed, &moment),
+                None => of.leave(&moment),
             };
             if changed {
                 self.recheck(root, &moment);
@@ -209,12 +213,10 @@ impl Vm {
             self.answered(asking.stream, &Event::Unanswered);
             return;
         }
-        let session = self
-            .roots
-            .iter_mut()
-            .find(|(_, root)| root.session() == Some(token));
-        if let Some((_, root)) = session {
-            root.feed(Input::Closed, &moment);
+        for (_, root) in &mut self.roots {
+            if root.closed(token, &moment) {
+                return;
+            }
         }
     }
 
@@ -336,7 +338,12 @@ impl Vm {
                 },
                 Effect::Forward(forward) => {
                     action = match go_forward(*forward, inline) {
-                        Ok(action) => action,
+                        Ok(action) => {
+                            if let Some(root) = root.and_then(|root| self.root(root)) {
+                                root.count(Metric::Admitted);
+                            }
+                            action
+                        }
                         Err(status) => {
                             hostcall::log(
                                 Level::Error,

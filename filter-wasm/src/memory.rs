@@ -52,10 +52,11 @@ pub struct ZoneMemory {
 }
 
 impl ZoneMemory {
-    fn new(zone: ZoneId, seed: u64) -> Self {
+    /// The memory of one zone `among` so many.
+    fn new(zone: ZoneId, seed: u64, among: usize) -> Self {
         Self {
             revocations: Revocations::new(),
-            verified: Verified::new(zone, seed),
+            verified: Verified::new(zone, seed, among),
             states: HashMap::new(),
             broken: false,
         }
@@ -73,17 +74,38 @@ pub struct Memory {
     zones: Vec<(ZoneId, ZoneMemory)>,
 }
 
-/// A change that was not understood: only a snapshot helps.
+/// A snapshot that was not understood, not even in which zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotUnderstood;
+
+/// How far changes, or a snapshot, were understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Understood {
+    /// All of it.
+    Whole,
+    /// Not what was said of some zone, of which nothing is decided until a snapshot is understood.
+    ButForAZone,
+    /// Something was not, and nobody knows of which zone it was.
+    Nothing,
+}
+
+/// What came of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Whether one of them can end what was admitted before: something died, was cut off or changed its state.
+    pub ends: bool,
+    /// How far they were understood.
+    pub understood: Understood,
+}
 
 impl Memory {
     /// An empty memory of these zones; `seed` is random.
     pub fn new(mine: Vec<ZoneId>, seed: u64) -> Self {
+        let among = mine.len();
         Self {
             zones: mine
                 .into_iter()
-                .map(|zone| (zone, ZoneMemory::new(zone, seed)))
+                .map(|zone| (zone, ZoneMemory::new(zone, seed, among)))
                 .collect(),
             seed,
             phase: Phase::Empty,
@@ -133,6 +155,14 @@ impl Memory {
         }
     }
 
+    /// Whether every zone of it can be decided about as far as its age goes.
+    pub fn is_fresh(&self, now: Duration) -> bool {
+        let bounds = self.snapshot.zones().filter_map(|(_, zone)| zone.zone());
+        let bound = bounds.map(|zone| zone.freshness_bound).min();
+        let within = |age: Duration| bound.is_none_or(|bound| age <= bound);
+        self.usable().is_ok() && self.age(now).is_some_and(within)
+    }
+
     /// What is revoked in a zone, however old that is: it only refuses.
     pub fn revocations(&self, zone: ZoneId) -> Option<&Revocations> {
         let held = self.zones.iter().find(|(held, _)| *held == zone);
@@ -156,29 +186,48 @@ impl Memory {
 
     /// Applies changes of the history held. One of a zone of ours that is not understood makes that zone, and no other,
     /// undecidable until a snapshot is understood.
-    pub fn apply(&mut self, changes: Vec<pb::Change>) -> Result<(), NotUnderstood> {
-        let mut understood = Ok(());
+    pub fn apply(&mut self, changes: Vec<pb::Change>) -> Applied {
+        let mut applied = Applied {
+            ends: false,
+            understood: Understood::Whole,
+        };
         for change in changes.into_iter().filter(concerns) {
             let zone = AuthorityChange::zone_named(&change);
             match AuthorityChange::without_policy(change) {
                 Ok(change) if self.held(change.zone()).is_none() => {}
                 Ok(AuthorityChange::Snapshot(change)) => self.row(&change),
-                Ok(change) => self.revoke(change),
+                Ok(change) => {
+                    applied.ends = true;
+                    self.revoke(change);
+                }
                 Err(_) => {
-                    understood = Err(NotUnderstood);
-                    match zone {
-                        Some(zone) => self.give_up(zone),
-                        None => self.resync(),
-                    }
+                    let understood = self.miss(zone);
+                    applied.understood = applied.understood.max(understood);
                 }
             }
         }
-        understood
+        applied
+    }
+
+    /// Something was not understood, of this zone or of nobody knows which.
+    fn miss(&mut self, zone: Option<ZoneId>) -> Understood {
+        match zone {
+            Some(zone) if self.held(zone).is_none() => Understood::Whole,
+            Some(zone) => {
+                self.give_up(zone);
+                Understood::ButForAZone
+            }
+            None => Understood::Nothing,
+        }
     }
 
     /// Starts anew from a snapshot. What is dead stays dead and no cut-off falls, whatever the snapshot says; states of
-    /// objects are what it says, so that none is held for ever.
-    pub fn load(&mut self, changes: Vec<pb::Change>) -> Result<(), NotUnderstood> {
+    /// objects are what it says, so that none is held for ever. Where it `continues` what is held, it is no older than that.
+    pub fn load(
+        &mut self,
+        changes: Vec<pb::Change>,
+        continues: bool,
+    ) -> Result<Understood, NotUnderstood> {
         let mine: Vec<ZoneId> = self.zones.iter().map(|(zone, _)| *zone).collect();
         let mut next = Self::new(mine, self.seed);
         let mut rows = Vec::new();
@@ -193,13 +242,15 @@ impl Memory {
             }
         }
         next.snapshot = next.snapshot.apply(&rows);
+        let mut understood = Understood::Whole;
         for zone in lost {
-            next.give_up(zone);
+            understood = understood.max(next.miss(Some(zone)));
         }
         next.keep(std::mem::take(&mut self.zones));
         next.phase = Phase::Held;
+        next.freshness = self.freshness.filter(|_| continues);
         *self = next;
-        Ok(())
+        Ok(understood)
     }
 
     /// Forgets dead ids whose time is over.

@@ -33,8 +33,8 @@ pub struct Trace {
     pub operation: Option<Arc<Operation>>,
     /// The mandate, once its signature was verified.
     pub mandate: Option<Mandate>,
-    /// Whether it had been verified before.
-    pub cached: bool,
+    /// Whether it had been verified before; none where that was not looked up.
+    pub cached: Option<bool>,
 }
 
 /// What verifying takes.
@@ -107,7 +107,7 @@ fn authenticate<C: SignatureBackend>(
     }
     let token = credential::bearer(&form.credentials)?;
     if let Some(mandate) = memory.verified.find(token) {
-        trace.cached = true;
+        trace.cached = Some(true);
         trace.mandate = Some(mandate.clone());
         return Ok(mandate);
     }
@@ -116,6 +116,7 @@ fn authenticate<C: SignatureBackend>(
         issuer: trusted.issuer.clone(),
         usage: Use::Resource,
     };
+    trace.cached = Some(false);
     let unverified = UnverifiedMandate::parse(token)?;
     let keys = selected.zone.keys();
     let mandate = unverified.authenticate(&trust, keys, means.crypto, means.moment.now)?;

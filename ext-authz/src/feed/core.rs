@@ -87,6 +87,8 @@ pub struct Core {
     behind: bool,
     /// Something was not understood: only a snapshot helps.
     reload: bool,
+    /// The last position up to which all was understood.
+    understood: Option<Position>,
     /// What was taken in and not handed on yet.
     news: Vec<News>,
 }
@@ -101,6 +103,7 @@ impl Core {
             memory,
             behind: false,
             reload: false,
+            understood: None,
             news: Vec::new(),
         }
     }
@@ -124,6 +127,19 @@ impl Core {
         self.tracker
             .held()
             .filter(|_| self.tracker.phase() == Phase::Held)
+    }
+
+    /// How far all that came was understood: who waits for a change to be everywhere must not be told that it is here
+    /// because something came at its position.
+    pub fn understood(&self) -> Option<Position> {
+        self.understood.filter(|_| self.position().is_some())
+    }
+
+    /// Moves on where nothing is missing.
+    fn settle(&mut self) {
+        if !self.reload && self.memory.is_whole() {
+            self.understood = self.position().or(self.understood);
+        }
     }
 
     /// Whether a message can be passed over unseen. Saves the cost of its signature; what it claims is
@@ -170,6 +186,7 @@ impl Core {
                 Err(NotUnderstood) => self.reload = true,
             }
         }
+        self.settle();
         self.follow(verdict)
     }
 
@@ -245,6 +262,7 @@ impl Core {
         self.news.push(News::Loaded(understood));
         self.reload = false;
         self.behind = false;
+        self.settle();
         Ok(())
     }
 

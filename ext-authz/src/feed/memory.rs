@@ -23,6 +23,8 @@ pub struct Memory {
     snapshot: Snapshot,
     zones: HashMap<ZoneId, Arc<ZoneMemory>>,
     states: HashMap<(ZoneId, StateAnchor), u64>,
+    /// Something of a zone of ours was not understood.
+    lost: bool,
 }
 
 /// A change that was not understood and names no zone: the whole of what it came in cannot be used.
@@ -44,6 +46,7 @@ impl Memory {
             snapshot: Snapshot::new(),
             zones: HashMap::new(),
             states: HashMap::new(),
+            lost: false,
         }
     }
 
@@ -69,8 +72,14 @@ impl Memory {
                 Ok(Some(change))
             }
             Ok(_) => Ok(None),
+            Err(_) if envelope.zone.is_some_and(|zone| !self.mine.contains(&zone)) => Ok(None),
             Err(error) => Err(self.not_understood(envelope, &error.to_string())),
         }
+    }
+
+    /// Whether nothing of our zones is missing.
+    pub fn is_whole(&self) -> bool {
+        !self.lost
     }
 
     fn not_understood(&mut self, envelope: &Envelope, why: &str) -> NotUnderstood {
@@ -188,6 +197,7 @@ impl Memory {
 
     fn give_up(&mut self, zone: ZoneId) {
         if self.mine.contains(&zone) {
+            self.lost = true;
             let broken = self.zone(zone).broken();
             self.zones.insert(zone, Arc::new(broken));
         }

@@ -320,7 +320,7 @@ impl Feed {
         let ack = self
             .parts
             .core
-            .position()
+            .understood()
             .map(|position| Ack { position, bound });
         let stand = Stand {
             phase: view.phase,

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use mandate::id::AttachmentName;
 
 use super::hello::VmId;
+use super::hub::Lost;
 use super::outgoing::Item;
 use super::rows::Rows;
 use super::told::{Job, Prepared, Said};
@@ -37,6 +38,8 @@ pub(super) struct Audience {
     pub(super) stand: Stand,
     pub(super) vms: HashMap<VmId, Vm>,
     pub(super) prepared: HashMap<AttachmentName, Prepared>,
+    /// Those who went away, and had to be forgotten before it was told that they are lost.
+    pub(super) forgotten: Vec<Lost>,
     /// Of streams and of snapshots.
     numbers: u64,
 }
@@ -62,6 +65,7 @@ impl Audience {
             },
             vms: HashMap::new(),
             prepared: HashMap::new(),
+            forgotten: Vec::new(),
             numbers: 0,
         }
     }
@@ -196,7 +200,9 @@ impl Audience {
             let Some(oldest) = gone.min_by_key(|(_, vm)| vm.gone).map(|(id, _)| *id) else {
                 return;
             };
-            self.vms.remove(&oldest);
+            if let Some(vm) = self.vms.remove(&oldest).filter(|vm| !vm.over) {
+                self.forgotten.push(vm.lost(oldest));
+            }
         }
     }
 }

@@ -82,9 +82,8 @@ impl Sessions {
         read
     }
 
-    /// Ends the streams of filters that fell silent, and puts on record which went away and did not come back.
-    pub async fn look_after(&self) {
-        self.hub.end_silent();
+    /// Puts on record which filters went away or fell silent and did not come back.
+    pub async fn report_lost(&self) {
         for lost in self.hub.lost() {
             let Lost {
                 vm,
@@ -122,13 +121,13 @@ impl Sessions {
     }
 }
 
-/// Looks after the filters until the soft token.
+/// Puts on record, until the soft token, which filters went away or fell silent and did not come back.
 pub async fn watch(sessions: Sessions) {
     while !sessions.lifecycle.soft().is_cancelled() {
         tokio::select! {
             () = sessions.lifecycle.soft().cancelled() => return,
             () = tokio::time::sleep(WATCH) => {}
         }
-        sessions.look_after().await;
+        sessions.report_lost().await;
     }
 }

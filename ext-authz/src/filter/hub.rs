@@ -27,6 +27,9 @@ use crate::metrics::FilterMetrics;
 /// VMs that are gone are remembered as long as there are no more than this many times those allowed.
 const REMEMBERED: usize = 4;
 
+/// The pause after a snapshot could not be written.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// An age that is none.
 const NO_AGE: u32 = u32::MAX;
 
@@ -156,6 +159,13 @@ impl Hub {
         self.serve(&mut audience);
     }
 
+    /// It is not, and will not be: whoever waits for it waits for another.
+    fn unwritten(&self, attachment: &AttachmentName) {
+        let mut audience = self.audience();
+        audience.prepared.remove(attachment);
+        self.serve(&mut audience);
+    }
+
     /// Forgets dead ids whose time is over.
     pub fn sweep(&self, now: Timestamp) {
         self.audience().rows.sweep(now);
@@ -165,10 +175,11 @@ impl Hub {
     pub(super) fn join(&self, hello: &Hello) -> Result<Joined, Status> {
         let now = self.clock.monotonic();
         let mut audience = self.audience();
+        let bound = audience.stand.bound;
         let others = audience
             .vms
             .iter()
-            .filter(|(vm, held)| **vm != hello.vm && held.line.is_some());
+            .filter(|(vm, held)| **vm != hello.vm && held.is_served(bound, now));
         if others.count() >= self.limits.max_vms {
             return Err(refusal(
                 Code::ResourceExhausted,
@@ -197,6 +208,7 @@ impl Hub {
             return;
         };
         vm.heard = now;
+        vm.over = false;
         let line = vm.line.as_ref();
         let served = line.is_some_and(|line| line.served);
         let at = line.and_then(|line| line.at);
@@ -280,40 +292,20 @@ impl Hub {
         self.measure(&audience, now);
     }
 
-    /// Ends the streams on which nobody asks any more: a VM that trapped leaves its own open behind it.
-    pub(super) fn end_silent(&self) {
-        let now = self.clock.monotonic();
-        let mut audience = self.audience();
-        let bound = audience.stand.bound;
-        for (id, vm) in &mut audience.vms {
-            if vm.line.is_some() && vm.silent(bound, now) {
-                tracing::warn!(vm = %id, attachment = %vm.attachment, "a filter fell silent");
-                vm.end(refusal(
-                    Code::DeadlineExceeded,
-                    "vm_silent",
-                    "nothing was asked for longer than memory holds; start anew",
-                ));
-                vm.gone.get_or_insert(now);
-            }
-        }
-        self.measure(&audience, now);
-    }
-
-    /// Those who went away for too long, each once.
+    /// Those who went away or fell silent for too long, each once. The streams of those who fell silent are left open: a
+    /// VM that trapped leaves its own behind, and its proxy ends it with the last exchange of that VM.
     pub(super) fn lost(&self) -> Vec<Lost> {
         let now = self.clock.monotonic();
         let mut audience = self.audience();
-        let mut lost = Vec::new();
+        let bound = audience.stand.bound;
+        let mut lost = std::mem::take(&mut audience.forgotten);
         for (id, vm) in &mut audience.vms {
-            let over = |gone: Duration| now.saturating_sub(gone) > self.limits.lost_after;
-            if !vm.over && vm.line.is_none() && vm.gone.is_some_and(over) {
+            let away = vm.away_since(bound);
+            if !vm.over
+                && away.is_some_and(|since| now > since.saturating_add(self.limits.lost_after))
+            {
                 vm.over = true;
-                lost.push(Lost {
-                    vm: *id,
-                    attachment: vm.attachment.clone(),
-                    made: vm.made,
-                    through: vm.through,
-                });
+                lost.push(vm.lost(*id));
             }
         }
         self.measure(&audience, now);
@@ -359,9 +351,15 @@ pub async fn write_snapshots(hub: Arc<Hub>, mut jobs: Jobs, lifecycle: Lifecycle
             job = jobs.0.recv() => job,
         };
         let Some(job) = job else { return };
-        // A writer that panicked has written nothing; who waits for it starts anew when it hears of it as silence.
-        if let Ok(written) = tokio::task::spawn_blocking(move || job.write()).await {
-            hub.written(written);
+        let attachment = job.attachment.clone();
+        match tokio::task::spawn_blocking(move || job.write()).await {
+            Ok(written) => hub.written(written),
+            Err(error) => {
+                let error = error.to_string();
+                tracing::error!(error, %attachment, "writing a snapshot for filters panicked");
+                tokio::time::sleep(AGAIN).await;
+                hub.unwritten(&attachment);
+            }
         }
     }
 }

@@ -8,7 +8,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
-use super::hello::{Hello, refusal};
+use super::hello::{Hello, VmId, refusal};
+use super::hub::Lost;
 use super::outgoing::{Item, Outgoing};
 use crate::feed::tracker::Position;
 
@@ -137,7 +138,34 @@ impl Vm {
 
     /// Whether it decides nothing: it is over, or has refused by itself for a second.
     pub(super) fn silent(&self, bound: Duration, now: Duration) -> bool {
-        let since = now.saturating_sub(self.heard);
-        self.over || since > bound.saturating_add(Duration::from_secs(1))
+        self.over || now > self.decides_until(bound)
+    }
+
+    /// Whether it has a stream, and asks on it.
+    pub(super) fn is_served(&self, bound: Duration, now: Duration) -> bool {
+        self.line.is_some() && !self.silent(bound, now)
+    }
+
+    /// Since when it has been away, or will have been unless it asks: its stream ended, or nobody is behind it.
+    pub(super) fn away_since(&self, bound: Duration) -> Option<Duration> {
+        match self.line {
+            Some(_) => Some(self.decides_until(bound)),
+            None => self.gone,
+        }
+    }
+
+    /// What may be missing of it.
+    pub(super) fn lost(&self, vm: VmId) -> Lost {
+        Lost {
+            vm,
+            attachment: self.attachment.clone(),
+            made: self.made,
+            through: self.through,
+        }
+    }
+
+    fn decides_until(&self, bound: Duration) -> Duration {
+        let until = self.heard.saturating_add(bound);
+        until.saturating_add(Duration::from_secs(1))
     }
 }

@@ -37,9 +37,11 @@ pub struct Forward {
 }
 
 /// What is counted. Names are of closed lists.
+///
+/// Each exchange is counted once as admitted, refused, relayed or abandoned. What was admitted can then be withdrawn or cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Metric {
-    /// It went forward.
+    /// It went forward: counted where that was done.
     Admitted,
     /// We refused it.
     Refused(&'static str),
@@ -49,6 +51,10 @@ pub enum Metric {
     Hit,
     /// It had not.
     Miss,
-    /// A stream was ended before its time.
+    /// Whoever asked was gone before there was an answer.
+    Abandoned,
+    /// It was refused after it had gone forward.
+    Withdrawn(&'static str),
+    /// Its answer was ended before its time.
     Cut,
 }

@@ -176,7 +176,7 @@ impl From<&Verified> for Trace {
             selected: Some(verified.selected.clone()),
             operation: Some(Arc::clone(&verified.operation)),
             mandate: Some(verified.mandate.clone()),
-            cached: false,
+            cached: None,
         }
     }
 }

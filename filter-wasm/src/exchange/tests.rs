@@ -137,11 +137,13 @@ fn refused(effects: &Effects) -> Option<&'static str> {
         reply(effects).is_some(),
         effects.iter().any(|effect| matches!(
             effect,
-            Effect::Count(Metric::Refused(_) | Metric::Relayed(_))
+            Effect::Count(Metric::Refused(_) | Metric::Relayed(_) | Metric::Withdrawn(_))
         ))
     );
     effects.iter().find_map(|effect| match effect {
-        Effect::Count(Metric::Refused(code) | Metric::Relayed(code)) => Some(*code),
+        Effect::Count(Metric::Refused(code) | Metric::Relayed(code) | Metric::Withdrawn(code)) => {
+            Some(*code)
+        }
         _ => None,
     })
 }
@@ -483,7 +485,7 @@ fn an_allow_for_someone_who_is_gone_is_taken_back() {
     let mut case = Case::new("enforce");
     let (exchange, _) = case.ask(&good(&mandate(|_| {})), Said::default());
     let (exchange, effects) = case.on(exchange, &Event::Ended);
-    assert!(effects.is_empty());
+    assert!(matches!(effects[..], [Effect::Count(Metric::Abandoned)]));
     let (exchange, effects) = case.on(
         exchange,
         &Event::Answered(&fixture::allowed().encode_to_vec()),

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use wire::pb::caracal::authority::v1 as authority;
 
 use super::*;
 use crate::fixture;
@@ -176,7 +177,6 @@ fn a_pong_before_the_snapshot_of_its_stream_says_nothing() {
 #[test]
 fn another_history_or_what_is_not_understood_starts_anew() {
     let unknown = pb::Down { what: None }.encode_to_vec();
-    let odd = fixture::change(1, fixture::zone(1, 0.try_into().unwrap()).what.unwrap());
     for (word, message) in [
         ("another epoch", fixture::deltas(2, 11, vec![])),
         ("a position that fell", fixture::deltas(1, 9, vec![])),
@@ -185,8 +185,8 @@ fn another_history_or_what_is_not_understood_starts_anew() {
         ("garbage", vec![0xff; 8]),
         ("nothing", unknown),
         (
-            "a change that is not understood",
-            fixture::deltas(1, 11, vec![odd]),
+            "a change of nobody knows which zone",
+            fixture::deltas(1, 11, vec![Change::default()]),
         ),
     ] {
         let mut case = Case::loaded();
@@ -202,6 +202,90 @@ fn another_history_or_what_is_not_understood_starts_anew() {
         case.later(Duration::from_secs(3));
         assert_eq!(case.on(Input::Tick).acts, [Act::Open], "{word}");
     }
+}
+
+#[test]
+fn what_is_not_understood_of_a_zone_leaves_the_others_as_they_are() {
+    let odd = |zone: &str| {
+        let mut odd = fixture::zone(1, 0.try_into().unwrap());
+        if let Some(authority::change::What::Zone(row)) = &mut odd.what {
+            zone.clone_into(&mut row.zone_id);
+        }
+        odd
+    };
+    let mut case = Case::loaded();
+    case.pong(10, 0);
+    let of_others = fixture::deltas(1, 11, vec![odd(&fixture::id(3))]);
+    let turn = case.on(Input::Message(&of_others));
+    assert!(matches!(messages(&turn)[..], [up::What::Ack(_)]));
+
+    let turn = case.on(Input::Message(&fixture::deltas(
+        1,
+        12,
+        vec![odd(fixture::ZONE)],
+    )));
+    assert_eq!(turn.acts, [Act::Reset], "and nothing is acknowledged");
+    assert_eq!(case.worker.memory.phase(), Phase::Held);
+    assert_eq!(case.age(), Some(Duration::ZERO));
+    let zone = mandate::id::ZoneId::parse(fixture::ZONE).unwrap();
+    let bound = Duration::from_secs(10);
+    let now = case.moment.monotonic;
+    let held = case.worker.memory.zone(zone, bound, now);
+    assert_eq!(held.err(), Some(policy::Unavailable::Resync));
+
+    // A snapshot that is not understood either is no reason to start anew, and none to say that it was.
+    let reopened = |case: &mut Case, changes| {
+        case.later(Duration::from_secs(3));
+        assert_eq!(case.on(Input::Tick).acts, [Act::Open]);
+        case.on(Input::Opened);
+        case.on(Input::Message(&fixture::snapshot(1, 12, changes)))
+    };
+    let mut changes = fixture::changes();
+    changes.push(odd(fixture::ZONE));
+    let turn = reopened(&mut case, changes);
+    assert!(matches!(messages(&turn)[..], [up::What::Ping(_)]));
+    case.on(Input::Closed);
+    let turn = reopened(&mut case, fixture::changes());
+    assert!(matches!(
+        messages(&turn)[..],
+        [up::What::Ack(_), up::What::Ping(_)]
+    ));
+    assert_eq!(case.age(), Some(Duration::from_secs(6)), "no older for it");
+    let now = case.moment.monotonic;
+    assert!(case.worker.memory.zone(zone, bound, now).is_ok());
+}
+
+#[test]
+fn one_who_lags_behind_is_not_believed_while_memory_is_fresh() {
+    let mut case = Case::loaded();
+    case.on(Input::Message(&fixture::deltas(1, 12, vec![])));
+    case.pong(12, 0);
+    let mut hears = |after: Duration, pos| {
+        case.on(Input::Closed);
+        case.later(after);
+        case.on(Input::Tick);
+        case.on(Input::Opened);
+        let snapshot = fixture::snapshot(1, pos, fixture::changes());
+        let reset = case.on(Input::Message(&snapshot)).acts == [Act::Reset];
+        assert_eq!(case.worker.memory.phase(), Phase::Held);
+        (reset, case.worker.feed.pos())
+    };
+    assert_eq!(hears(Duration::from_secs(3), 11), (true, Some(12)));
+    assert_eq!(hears(Duration::from_secs(3), 11), (true, Some(12)));
+    assert_eq!(hears(Duration::from_secs(5), 11), (false, Some(11)));
+    assert_eq!(hears(Duration::from_secs(1), 12), (false, Some(12)));
+}
+
+#[test]
+fn only_what_can_end_an_exchange_is_a_reason_to_look_at_all_of_them() {
+    let mut case = Case::loaded();
+    let mut changed = |pos, changes| {
+        let deltas = fixture::deltas(1, pos, changes);
+        case.on(Input::Message(&deltas)).changed
+    };
+    assert!(!changed(11, vec![]));
+    assert!(!changed(12, vec![fixture::binding(2, "strip")]));
+    assert!(changed(13, vec![fixture::revocation()]));
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Metrics {
         self.record(Kind::Histogram, "caracal_filter_check_duration_us", took);
     }
 
-    /// Whether this VM decides: the gauge is the number of VMs that do.
+    /// Whether this VM decides: the gauge is the number of VMs that do. One that trapped cannot take itself off it.
     pub(super) fn ready(&mut self, ready: bool) {
         if ready == self.ready {
             return;
@@ -46,15 +46,13 @@ impl Metrics {
         }
     }
 
-    /// Where memory stands and how old it is.
-    pub(super) fn feed(&mut self, pos: Option<u64>, age: Option<Duration>) {
+    /// Where memory stands, and how long ago it was last known to be complete: of whichever VM said so last.
+    pub(super) fn feed(&mut self, pos: Option<u64>, age: Duration) {
         if let Some(pos) = pos {
             self.record(Kind::Gauge, "caracal_filter_feed_pos", pos);
         }
-        if let Some(age) = age {
-            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            self.record(Kind::Gauge, "caracal_filter_feed_age_ms", age);
-        }
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        self.record(Kind::Gauge, "caracal_filter_feed_age_ms", age);
     }
 
     fn record(&mut self, kind: Kind, name: &'static str, value: u64) {
@@ -81,6 +79,8 @@ fn name(metric: Metric) -> String {
         Metric::Relayed(code) => ["caracal_filter_relayed_", code].concat(),
         Metric::Hit => "caracal_filter_verified_hit".to_owned(),
         Metric::Miss => "caracal_filter_verified_miss".to_owned(),
+        Metric::Withdrawn(code) => ["caracal_filter_withdrawn_", code].concat(),
+        Metric::Abandoned => "caracal_filter_abandoned".to_owned(),
         Metric::Cut => "caracal_filter_streams_cut".to_owned(),
     }
 }

@@ -27,8 +27,13 @@ struct Parts {
     worker: Worker,
     crypto: Backend,
     session: Option<u32>,
+    /// Streams that are to be reset when none of their messages is being delivered: the proxy would hand the next one to
+    /// what is no more.
+    left: Vec<u32>,
     metrics: Metrics,
     rechecked: Duration,
+    /// When memory was last known to be complete.
+    complete: Option<Duration>,
 }
 
 impl Root {
@@ -68,8 +73,10 @@ impl Root {
             config,
             crypto,
             session: None,
+            left: Vec::new(),
             metrics: Metrics::default(),
             rechecked: Duration::ZERO,
+            complete: None,
         });
         true
     }
@@ -84,6 +91,36 @@ impl Root {
 
     pub(super) fn verifies(&self) -> bool {
         self.config().is_some_and(Config::verifies)
+    }
+
+    /// The other side ended a stream. False where it is none of ours.
+    ///
+    /// Whatever ended it, the proxy keeps what it knows of a stream until we let go of it too; and later than now that
+    /// would point to what is no more.
+    pub(super) fn closed(&mut self, token: u32, moment: &Moment) -> bool {
+        let Some(parts) = self.parts.as_mut() else {
+            return false;
+        };
+        let current = parts.session == Some(token);
+        let before = parts.left.len();
+        parts.left.retain(|left| *left != token);
+        if !current && parts.left.len() == before {
+            return false;
+        }
+        let _gone = hostcall::give_up(token);
+        if current {
+            parts.session = None;
+            self.feed(Input::Closed, moment);
+        }
+        true
+    }
+
+    /// The session is of no more use.
+    pub(super) fn leave(&mut self, moment: &Moment) -> bool {
+        if let Some(parts) = self.parts.as_mut() {
+            parts.left.extend(parts.session.take());
+        }
+        self.feed(Input::Closed, moment)
     }
 
     /// The token of the session, if one is open.
@@ -116,9 +153,6 @@ impl Root {
         let Some(parts) = self.parts.as_mut() else {
             return false;
         };
-        if input == Input::Closed {
-            parts.session = None;
-        }
         let turn = parts.worker.feed(input, moment);
         let mut changed = turn.changed;
         for act in turn.acts {
@@ -150,12 +184,11 @@ impl Root {
                 if hostcall::send(token, message).is_ok() {
                     return false;
                 }
-                let _gone = hostcall::give_up(token);
-                self.feed(Input::Closed, moment)
+                self.leave(moment)
             }
             (Act::Reset, Some(token)) => {
                 parts.session = None;
-                let _gone = hostcall::give_up(token);
+                parts.left.push(token);
                 hostcall::log(Level::Warn, "the session with ext-authz starts anew");
                 false
             }
@@ -168,9 +201,15 @@ impl Root {
         let Some(parts) = self.parts.as_mut() else {
             return false;
         };
-        let age = parts.worker.memory.age(moment.monotonic);
-        let usable = parts.worker.memory.usable().is_ok();
-        parts.metrics.ready(usable && age.is_some());
+        for token in parts.left.drain(..) {
+            let _gone = hostcall::give_up(token);
+        }
+        let now = moment.monotonic;
+        parts.metrics.ready(parts.worker.memory.is_fresh(now));
+        let complete = parts.worker.memory.age(now);
+        let complete = complete.map_or(parts.complete, |age| Some(now.saturating_sub(age)));
+        let complete = *parts.complete.insert(complete.unwrap_or(now));
+        let age = now.saturating_sub(complete);
         parts.metrics.feed(parts.worker.feed.pos(), age);
         let due = moment.monotonic.saturating_sub(parts.rechecked) >= RECHECK;
         if due {

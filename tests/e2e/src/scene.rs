@@ -170,15 +170,16 @@ impl Scene {
             "{upstream} requests reached the upstream, and {allowed:?} were allowed, {forwarded} of them refused then"
         );
         if self.way == Way::Filter {
-            let ends = "wasmcustom.caracal_filter_(admitted|refused_.*|relayed_.*)";
+            let ends = "wasmcustom.caracal_filter_(admitted|refused_.*|relayed_.*|abandoned)";
             let counted = self.stack.counted_all(ends).await;
-            // What was refused after it had gone forward is counted as both.
-            let least = self.book.decided() + forwarded;
-            let known = least..=least + self.book.unknown();
+            let known = self.book.decided()..=self.book.decided() + self.book.unknown();
             assert!(
                 known.contains(&counted),
                 "the filter counts {counted} decisions, and {known:?} were answered"
             );
+            let withdrawn = "wasmcustom.caracal_filter_withdrawn_.*";
+            let withdrawn = self.stack.counted_all(withdrawn).await;
+            assert_eq!(withdrawn, forwarded, "refused after they had gone forward");
             return forwarded;
         }
         let mut asked = 0;

@@ -345,6 +345,76 @@ fn an_allow_for_someone_who_is_gone_is_taken_back() {
     assert!(withdrawn);
 }
 
+/// The proxy keeps a stream that ended until it is let go of, and must not be made to while it hands a message over.
+#[test]
+fn a_stream_is_let_go_of_once_when_it_ends_and_never_while_it_speaks() {
+    let close = |vm: &mut Vm, token| vm.call("proxy_on_grpc_close", &[ROOT, token, 14]).unwrap();
+    let mut vm = ready("enforce");
+    let token = vm.proxy().streams[0].token;
+    close(&mut vm, token);
+    assert_eq!(vm.proxy().cancelled, [token]);
+    close(&mut vm, token);
+    assert_eq!(vm.proxy().cancelled, [token], "once");
+    for closes in [false, true] {
+        let mut vm = ready("enforce");
+        let token = vm.proxy().streams[0].token;
+        receive(&mut vm, token, b"\xff").unwrap();
+        assert!(vm.proxy().cancelled.is_empty(), "it still speaks");
+        receive(&mut vm, token, &fixture::pong(1, 10, 0, 0)).unwrap();
+        if closes {
+            close(&mut vm, token);
+            assert_eq!(vm.proxy().cancelled, [token]);
+        }
+        vm.call("proxy_on_tick", &[ROOT]).unwrap();
+        vm.call("proxy_on_tick", &[ROOT]).unwrap();
+        assert_eq!(vm.proxy().cancelled, [token], "once: {closes}");
+    }
+}
+
+#[test]
+fn a_clock_that_fails_for_a_while_ends_nothing() {
+    let mut vm = ready("enforce");
+    for name in ["proxy_get_current_time_nanoseconds", "clock_time_get"] {
+        vm.proxy().faults.insert(name, 2);
+        vm.call("proxy_on_tick", &[ROOT]).unwrap();
+        vm.proxy().faults.remove(name);
+    }
+    assert!(vm.proxy().cancelled.is_empty());
+    assert!(whole(&mut vm, &fixture::mandate(|_| {}), Authorizer::Allows).unwrap());
+}
+
+#[test]
+fn what_is_counted_adds_up() {
+    let mut vm = ready("enforce");
+    let token = fixture::mandate(|_| {});
+    for authorizer in [
+        Authorizer::Allows,
+        Authorizer::Denies,
+        Authorizer::SaysNothing,
+        Authorizer::Fails,
+    ] {
+        whole(&mut vm, &token, authorizer).unwrap();
+    }
+    request(&mut vm, fixture::good("none")).unwrap();
+    request(&mut vm, fixture::good(&token)).unwrap();
+    vm.call("proxy_on_done", &[STREAM]).unwrap();
+    vm.proxy().faults.insert("proxy_continue_stream", 2);
+    whole(&mut vm, &token, Authorizer::Allows).unwrap();
+    let counted = vm.proxy().counted.clone();
+    let sum = |start: &str| -> i64 {
+        let name = ["caracal_filter_", start].concat();
+        let of = counted.iter().filter(|(known, _)| known.starts_with(&name));
+        of.map(|(_, count)| count).sum()
+    };
+    let ends = ["admitted", "refused_", "relayed_", "abandoned"].map(sum);
+    assert_eq!(ends, [1, 4, 1, 1], "{counted:?}");
+    assert_eq!(
+        (sum("verified_hit"), sum("verified_miss"), sum("withdrawn")),
+        (5, 2, 0),
+        "{counted:?}"
+    );
+}
+
 #[test]
 fn what_is_on_its_way_is_refused_and_what_is_being_answered_is_cut_off() {
     for answering in [false, true] {

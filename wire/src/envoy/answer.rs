@@ -62,6 +62,8 @@ impl<'a> Answer<'a> {
             2 => once(&mut outcome, Outcome::Denied(denied(value.bytes()?)?)),
             3 => once(&mut outcome, Outcome::Ok(allowed(value.bytes()?)?)),
             4 => once(&mut metadata, members(value.bytes()?)?),
+            // An error is no answer, whatever else is said.
+            5 => None,
             _ => Some(()),
         })?;
         Some(Self {

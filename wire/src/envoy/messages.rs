@@ -126,7 +126,7 @@ pub struct CheckResponse {
     #[prost(message, optional, tag = "1")]
     pub status: Option<Status>,
     /// What goes with it.
-    #[prost(oneof = "HttpResponse", tags = "2, 3")]
+    #[prost(oneof = "HttpResponse", tags = "2, 3, 5")]
     pub http_response: Option<HttpResponse>,
     /// What the proxy's logs and other filters may know.
     #[prost(message, optional, tag = "4")]
@@ -142,6 +142,9 @@ pub enum HttpResponse {
     /// To an allow.
     #[prost(message, tag = "3")]
     Ok(OkHttpResponse),
+    /// To an error, which is no answer here.
+    #[prost(message, tag = "5")]
+    Error(DeniedHttpResponse),
 }
 
 /// `envoy.service.auth.v3.DeniedHttpResponse`.

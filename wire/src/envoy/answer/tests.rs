@@ -91,6 +91,7 @@ fn of(message: &CheckResponse) -> Answer<'_> {
             headers: seen(&ok.headers),
             remove: ok.headers_to_remove.iter().map(String::as_str).collect(),
         }),
+        HttpResponse::Error(_) => panic!("an error is no answer"),
     });
     let fields = message.dynamic_metadata.iter().flat_map(|it| &it.fields);
     let metadata = fields.map(|field| {
@@ -152,6 +153,26 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>) {
         let _either = Answer::read(&bytes);
+    }
+}
+
+#[test]
+fn an_error_is_no_answer() {
+    let allow = CheckResponse {
+        status: Some(Status::default()),
+        http_response: Some(HttpResponse::Ok(OkHttpResponse::default())),
+        dynamic_metadata: None,
+    };
+    let error = CheckResponse {
+        http_response: Some(HttpResponse::Error(DeniedHttpResponse::default())),
+        ..CheckResponse::default()
+    };
+    let [allow, error] = [allow, error].map(|message| message.encode_to_vec());
+    assert!(Answer::read(&allow).is_some());
+    for bytes in [error.clone(), [allow, error].concat()] {
+        assert_eq!(Answer::read(&bytes), None);
+        let read = CheckResponse::decode(bytes.as_slice()).unwrap();
+        assert!(matches!(read.http_response, Some(HttpResponse::Error(_))));
     }
 }
 
