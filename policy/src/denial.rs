@@ -117,7 +117,7 @@ pub enum Unavailable {
     Deadline,
     /// Too much at a time.
     Overload,
-    /// The service is stopping.
+    /// The service is stopping. Reserved: nobody answers with it yet.
     Draining,
     /// The service that decides did not answer, or not in a form that decides.
     Authorizer,

@@ -146,7 +146,8 @@ fn the_generated_page_lists_every_code() {
          Generated from `mandate::Rejection` and `policy::Denial` by `cargo xtask gen`.\n\n\
          Every reason for which an enforcement point does not let a request pass. The code is in the problem document,\n\
          in the message of a gRPC status and in the ledger; the decision's id is in `x-caracal-decision`. Steps 1 to 9\n\
-         say whether a mandate is genuine, 10 to 14 whether it admits the request.\n\n\
+         say whether a mandate is genuine, 10 to 14 whether it admits the request. `draining` is reserved: no enforcement point\n\
+         answers with it yet.\n\n\
          | code | outcome | HTTP | gRPC | challenge | step | meaning |\n|---|---|---|---|---|---|---|\n",
     );
     for denial in Denial::all() {
