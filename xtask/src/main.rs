@@ -71,7 +71,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "gen",
-        does: "regenerate docs/errors.md, the OpenAPI documents and the migrations' checksums",
+        does: "regenerate docs/errors.md, docs/openapi/coordinator.json and the migrations' checksums",
         run: generate::run,
     },
     Command {

@@ -52,10 +52,13 @@ const RULES: &[Rule] = &[
     ),
     ("crate roots forbid unsafe code", sources::forbid_unsafe),
     (
-        "proxy_wasm is named in three files only",
-        sources::proxy_wasm,
+        "unsafe code is in filter-wasm/src/hostcall.rs only",
+        sources::unsafe_code,
     ),
-    ("only chassis reads the environment", sources::environment),
+    (
+        "services read the environment through chassis",
+        sources::environment,
+    ),
     ("service SQL takes time and ids as parameters", sources::sql),
     (
         "a permit is made in policy/src/permit.rs only",

@@ -45,18 +45,32 @@ pub(super) fn forbid_unsafe(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-pub(super) fn proxy_wasm(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
-    const ALLOWED: [&str; 3] = [
-        "filter-wasm/src/abi.rs",
-        "filter-wasm/src/host.rs",
-        "filter-wasm/src/hostcall.rs",
-    ];
-    Ok(lines(tree, |source| {
-        !ALLOWED.contains(&source.path.as_str()) && !source.path.starts_with("xtask/")
-    })
-    .filter(|(_, _, line)| line.contains("proxy_wasm::") || line.contains("use proxy_wasm"))
-    .map(|(source, number, _)| at(source, number, "names proxy_wasm"))
-    .collect())
+/// The one file of the product with unsafe code.
+const UNSAFE: &str = "filter-wasm/src/hostcall.rs";
+
+pub(super) fn unsafe_code(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
+    let product = |source: &&Source| source.is_rust() && !source.is_apart();
+    let mut findings = Vec::new();
+    for source in tree.files.iter().filter(product) {
+        // Whole files: what stands behind a test module counts, too.
+        for (index, line) in source.text.lines().enumerate() {
+            if source.path != UNSAFE && is_unsafe(line) {
+                let what = format!("has or permits unsafe code; that belongs in {UNSAFE}");
+                findings.push(at(source, index.saturating_add(1), &what));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// Whether a line is unsafe code, or names the lint otherwise than to forbid it.
+fn is_unsafe(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let permits = code.contains("unsafe_code")
+        && !code.contains("forbid(unsafe_code")
+        && !code.contains("deny(unsafe_code");
+    permits || words.any(|word| word == "unsafe")
 }
 
 pub(super) fn environment(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
@@ -180,7 +194,7 @@ fn at(source: &Source, number: usize, what: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::sql_call;
+    use super::{is_unsafe, sql_call};
 
     #[test]
     fn a_call_in_sql_is_told_from_a_method() {
@@ -188,5 +202,27 @@ mod tests {
         assert!(sql_call("now()", "now()"));
         assert!(!sql_call("let now = clock.now();", "now()"));
         assert!(!sql_call("clock::now()", "now()"));
+    }
+
+    #[test]
+    fn unsafe_code_and_leave_for_it_are_told_from_its_prohibition() {
+        for line in [
+            "    let taken = unsafe { read() };",
+            "unsafe extern \"C\" {",
+            "#[unsafe(no_mangle)]",
+            "#![expect(unsafe_code, reason = \"\")]",
+            "#[allow(unsafe_code)]",
+            "    unsafe_code,",
+        ] {
+            assert!(is_unsafe(line), "{line}");
+        }
+        for line in [
+            "#![forbid(unsafe_code)]",
+            "#![deny(unsafe_code, clippy::as_conversions)]",
+            "/// What is unsafe stops the start.",
+            "let unsafely = 1;",
+        ] {
+            assert!(!is_unsafe(line), "{line}");
+        }
     }
 }
