@@ -2,7 +2,7 @@
 //!
 //! [`envelope`] is the signed form of every message of a stream, [`event`] the canonical form of what happened,
 //! [`leaf_hash`], [`tree`] and [`chain`] make a ledger of them. Not here: where events are kept (`audit`), how they travel
-//! (`chassis`), protobuf (`wire`): protobuf bytes are never what is signed.
+//! (`chassis`), protobuf (`wire`): an envelope is no protobuf when it is signed, and what its payload is does not matter here.
 #![forbid(unsafe_code)]
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions)]
 

@@ -95,7 +95,7 @@ impl RawHttp {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawOps {
-    /// Address and port. Left out: loopback and the service's HTTP port + 1000.
+    /// Address and port. Left out: loopback and the service's own port for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
     /// What protects it beyond loopback: `none` or `mesh`.

@@ -179,7 +179,7 @@ fn states() -> impl Strategy<Value = Vec<State>> {
         let each = states
             .into_iter()
             .map(|(zone, number, version, hosts, prefix, active)| {
-                // Ids are one zone's: even ones of the first, odd ones of the second.
+                // Ids are one zone's: odd ones of the first, even ones of the second.
                 let number = number.wrapping_mul(2).wrapping_add(zone);
                 State {
                     zone,
