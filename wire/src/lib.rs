@@ -1,5 +1,5 @@
 //! What goes over the wire: our protobuf messages, and `convert/` which turns them into the types
-//! of `mandate`, `policy` and `ledger`. Wire types never travel further inwards than that.
+//! of `mandate`, `policy` and `ledger`. What decides takes no wire type.
 //!
 //! Not here: signing bytes (`ledger::envelope`), transport and retries (`chassis`).
 #![forbid(unsafe_code)]
