@@ -100,6 +100,11 @@ async fn refuses_a_hello_by_what_is_wrong_with_it() {
         assert_eq!(word(&status), (code, expected));
     }
     assert_eq!(bench.metrics.vms.get(), 0);
+    let refused = bench.metrics.refused.get();
+    assert_eq!(refused, u64::try_from(wrong().len()).unwrap());
+    let status = bench.say_nothing().await.unwrap_err();
+    assert_eq!(word(&status), (Code::DeadlineExceeded, "hello_expected"));
+    assert_eq!(bench.metrics.refused.get(), refused + 1);
 }
 
 #[tokio::test]

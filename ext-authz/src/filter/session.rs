@@ -49,10 +49,13 @@ impl Sessions {
         request: Request<Streaming<pb::Up>>,
     ) -> Result<Outgoing, Status> {
         let mut up = request.into_inner();
-        let first = tokio::time::timeout(PATIENCE, up.message())
-            .await
-            .map_err(|_| refusal(Code::DeadlineExceeded, "hello_expected", "nothing was said"))??;
-        let joined = Hello::read(first, self.hub.attachments())
+        let first = tokio::time::timeout(PATIENCE, up.message()).await;
+        let first = first.unwrap_or_else(|_| {
+            let nothing = "nothing was said";
+            Err(refusal(Code::DeadlineExceeded, "hello_expected", nothing))
+        });
+        let joined = first
+            .and_then(|first| Hello::read(first, self.hub.attachments()))
             .and_then(|hello| self.hub.join(&hello).map(|joined| (hello, joined)));
         let (hello, joined) = joined.inspect_err(|status| {
             self.hub.metrics().refused.inc();

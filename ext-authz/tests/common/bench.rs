@@ -126,6 +126,14 @@ impl Bench {
         say(self.channel.clone(), hello).await
     }
 
+    /// Opens a stream and says nothing.
+    pub async fn say_nothing(&self) -> Result<(), Status> {
+        let (_silent, messages) = mpsc::channel(1);
+        let mut client = FilterClient::new(self.channel.clone());
+        let down = client.session(ReceiverStream::new(messages)).await;
+        down.map(|_| ())
+    }
+
     pub async fn join(&self, vm: u8) -> Line {
         self.say(hello(vm)).await.unwrap()
     }
