@@ -40,7 +40,7 @@ pub struct RawConfig {
     /// What the issuer of a new zone starts with: `/z/<zone>` is added to it.
     pub issuer_base: String,
     /// The admin API.
-    pub http: RawHttp,
+    pub http: RawAdmin,
     /// The internal gRPC service of enforcement points.
     pub grpc: RawGrpc,
     /// Health and metrics.
@@ -76,12 +76,7 @@ impl Default for RawConfig {
             log: "info".to_owned(),
             drain: Period::from_secs(20),
             issuer_base: "http://127.0.0.1:8081".to_owned(),
-            // A revocation may wait for the slowest enforcement point: its bound and a second.
-            http: RawHttp {
-                timeout: Period::from_secs(65),
-                max_body_bytes: 1024 * 1024,
-                ..RawHttp::default()
-            },
+            http: RawAdmin::default(),
             grpc: RawGrpc::default(),
             ops: RawOps::default(),
             database: RawDatabase::default(),
@@ -94,6 +89,38 @@ impl Default for RawConfig {
             limits: RawLimits::default(),
             sequencer: RawSequencer::default(),
             retention: RawRetention::default(),
+        }
+    }
+}
+
+/// The admin API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawAdmin {
+    /// Address and port. Left out: loopback and 8082.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// What protects it beyond loopback: `none` or `mesh`.
+    pub tls: chassis::config::Tls,
+    /// Larger request bodies are refused.
+    pub max_body_bytes: usize,
+    /// Requests take no longer than this.
+    pub timeout: Period,
+    /// More requests at a time are refused with 429.
+    pub max_in_flight: usize,
+}
+
+impl Default for RawAdmin {
+    fn default() -> Self {
+        let others = RawHttp::default();
+        Self {
+            listen: others.listen,
+            tls: others.tls,
+            // A policy is larger than what other services are sent.
+            max_body_bytes: 1024 * 1024,
+            // A revocation may wait for the slowest enforcement point: its bound and a second.
+            timeout: Period::from_secs(65),
+            max_in_flight: others.max_in_flight,
         }
     }
 }
@@ -267,7 +294,7 @@ impl Raw for RawConfig {
         let (calls, failures) = self.limits.resolve(checks);
         let sequencer = self.sequencer.resolve(checks);
         let retention = self.retention.resolve(checks);
-        let http = self.http.resolve("http", 8082, checks);
+        let http = self.http.resolve(checks);
         let grpc = self.grpc.resolve(checks);
         // 9082 is the internal service's.
         let ops = self.ops.resolve("ops", 9092, checks);
@@ -316,6 +343,19 @@ impl Raw for RawConfig {
 
     fn drain(&self) -> Period {
         self.drain
+    }
+}
+
+impl RawAdmin {
+    fn resolve(self, checks: &mut Checks<'_>) -> Option<Http> {
+        let raw = RawHttp {
+            listen: self.listen,
+            tls: self.tls,
+            max_body_bytes: self.max_body_bytes,
+            timeout: self.timeout,
+            max_in_flight: self.max_in_flight,
+        };
+        raw.resolve("http", 8082, checks)
     }
 }
 
@@ -488,6 +528,16 @@ mod tests {
         ] {
             assert!(findings.contains(name), "{name} in {findings}");
         }
+    }
+
+    #[test]
+    fn a_section_that_says_where_to_listen_keeps_what_it_does_not_say() {
+        let text = "[http]\nlisten = \"127.0.0.1:8182\"";
+        let http = crate::tests::bench::configuration(text).http;
+        assert_eq!(http.listen.port(), 8182);
+        assert_eq!(http.timeout, Duration::from_secs(65));
+        assert_eq!(http.max_body_bytes, 1024 * 1024);
+        assert_eq!(http.max_in_flight, 512);
     }
 
     #[test]

@@ -28,4 +28,6 @@ mod tests;
 
 pub use api::{Rate, openapi};
 pub use app::run;
-pub use config::{Config, RawConfig, RawGrpc, RawLimits, RawSequencer, RawSessions, Sequencer};
+pub use config::{
+    Config, RawAdmin, RawConfig, RawGrpc, RawLimits, RawSequencer, RawSessions, Sequencer,
+};

@@ -92,7 +92,7 @@ fn secret(folder: &std::path::Path, name: &str, text: &str) -> (String, String) 
     (name.to_owned(), path.display().to_string())
 }
 
-fn configuration(extra: &str) -> crate::Config {
+pub(crate) fn configuration(extra: &str) -> crate::Config {
     configuration_at(extra, "postgres:///unused?host=/tmp", "redis://127.0.0.1:1")
 }
 

@@ -2,7 +2,7 @@
 
 mod api;
 mod authority;
-mod bench;
+pub(crate) mod bench;
 mod engines;
 mod limits;
 mod races;
