@@ -10,7 +10,8 @@ pub struct BackendError;
 /// Checks ES256 signatures (RFC 7518 §3.4). EdDSA is always checked by this crate, since libraries differ on
 /// edge cases and all enforcement points must agree.
 pub trait SignatureBackend {
-    /// Whether `signature` (`r‖s`) is the key's over `message`. `public` is the uncompressed SEC1 point, 65 bytes.
+    /// Whether `signature` (`r‖s`) is the key's over `message`. `public` is the uncompressed SEC1 point, 65 bytes:
+    /// libraries differ on which other forms they read, so none is a key.
     fn es256(
         &self,
         public: &[u8],
@@ -30,6 +31,10 @@ impl SignatureBackend for RustCrypto {
         message: &[u8],
         signature: &[u8; 64],
     ) -> Result<bool, BackendError> {
+        // The library takes compressed points too.
+        if !matches!(<&[u8; 65]>::try_from(public), Ok([4, ..])) {
+            return Err(BackendError);
+        }
         let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(public).map_err(|_| BackendError)?;
         let Ok(signature) = p256::ecdsa::Signature::from_slice(signature) else {
             return Ok(false);

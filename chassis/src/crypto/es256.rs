@@ -27,6 +27,10 @@ impl SignatureBackend for AwsLc {
         message: &[u8],
         signature_rs: &[u8; 64],
     ) -> Result<bool, BackendError> {
+        // The library takes hybrid points and SubjectPublicKeyInfo too.
+        if !matches!(<&[u8; 65]>::try_from(public_sec1), Ok([4, ..])) {
+            return Err(BackendError);
+        }
         let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public_sec1)
             .map_err(|_| BackendError)?;
         Ok(key.verify_sig(message, signature_rs).is_ok())

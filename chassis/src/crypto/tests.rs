@@ -1,5 +1,5 @@
 use mandate::id::ZoneId;
-use mandate::{RustCrypto, SignatureBackend};
+use mandate::{BackendError, RustCrypto, SignatureBackend};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -98,6 +98,37 @@ proptest! {
         let key = SealingKey::new(&Key32::new([3; 32])).unwrap();
         let sealed = key.seal(b"place", &[7; 11], &Rng::seeded(1)).unwrap();
         prop_assert!(key.open(b"place", sealed.get(..length).unwrap_or(&[])).is_err());
+    }
+}
+
+/// RFC 5480 §2: a `SubjectPublicKeyInfo` of `id-ecPublicKey` and `secp256r1`, up to the point.
+const SPKI_BEFORE: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+#[test]
+fn both_backends_take_a_key_in_one_form_only() {
+    let key = Es256Key::generate(&Rng::seeded(5)).unwrap();
+    let signature = key.sign(b"m").unwrap();
+    let point = key.public_sec1();
+    let parity = point[64] & 1;
+    let check = |public: &[u8], expected: Result<bool, BackendError>| {
+        assert_eq!(AwsLc.es256(public, b"m", &signature), expected);
+        assert_eq!(RustCrypto.es256(public, b"m", &signature), expected);
+    };
+    check(&point, Ok(true));
+    // SEC1 §2.3.3: compressed is 02 or 03; X9.62 has hybrid too, 06 or 07.
+    let compressed = [&[2 | parity], &point[1..33]].concat();
+    let hybrid = [&[6 | parity], &point[1..]].concat();
+    let spki = [SPKI_BEFORE.as_slice(), &point].concat();
+    for other in [compressed, hybrid, spki, Vec::new(), point[..64].to_vec()] {
+        check(&other, Err(BackendError));
+    }
+    for first in [0, 2, 3, 5, 6, 7] {
+        let mut other = point;
+        other[0] = first;
+        check(&other, Err(BackendError));
     }
 }
 
