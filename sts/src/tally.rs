@@ -99,6 +99,7 @@ impl Tally {
             Some(held) => {
                 held.count = held.count.saturating_add(counted.count);
                 held.first_ns = held.first_ns.min(counted.first_ns);
+                held.last_ns = held.last_ns.max(counted.last_ns);
                 held.samples.splice(0..0, counted.samples);
                 held.samples.truncate(MAX_SAMPLES);
             }
@@ -171,5 +172,21 @@ mod tests {
             (2, 5, 9)
         );
         assert_eq!(taken[0].samples[0].at_ns, 5);
+    }
+
+    #[test]
+    fn what_is_put_back_keeps_its_last_time_when_what_was_counted_since_is_earlier() {
+        let mut tally = Tally::new(3);
+        tally.count(kind(1), sample(5));
+        tally.count(kind(1), sample(9));
+        let mut taken = tally.take();
+        // The clock was set back.
+        tally.count(kind(1), sample(7));
+        tally.put_back(taken.remove(0));
+        let taken = tally.take();
+        assert_eq!(
+            (taken[0].count, taken[0].first_ns, taken[0].last_ns),
+            (3, 5, 9)
+        );
     }
 }
