@@ -231,6 +231,14 @@ async fn what_another_zone_calls_the_same_is_not_in_the_way() {
     seed::zone(&superuser, THEIRS).await.unwrap();
     // The same names, identifiers, hosts, numbers, keys and journals as there.
     seed::zone(&superuser, OURS).await.unwrap();
+    for (table, _) in ROWS {
+        let statement = format!("SELECT zone_id FROM {table} ORDER BY zone_id");
+        let zones: Vec<Uuid> = sqlx::query_scalar(AssertSqlSafe(statement))
+            .fetch_all(&superuser)
+            .await
+            .unwrap();
+        assert_eq!(zones, [OURS, THEIRS], "{table}");
+    }
 }
 
 #[tokio::test]
