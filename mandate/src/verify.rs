@@ -31,7 +31,7 @@ pub struct Trust {
     pub usage: Use,
 }
 
-/// A compact mandate whose signature nobody has checked. It reveals its key id and nothing else.
+/// A compact mandate whose signature nobody has checked. Only its debug output names something of it: the key id.
 #[derive(Clone)]
 pub struct UnverifiedMandate<'a> {
     compact: &'a [u8],
@@ -85,11 +85,6 @@ impl<'a> UnverifiedMandate<'a> {
             claims,
             signature,
         })
-    }
-
-    /// The key id, to look the key up. The one thing that is revealed before the signature is checked.
-    pub fn key_id(&self) -> &str {
-        &self.header.kid
     }
 
     /// Checks signature, times, issuer, zone, use, audience and form: steps 5 to 9. The result may be cached;

@@ -103,15 +103,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Both verdicts together. A further voice can only add a denial: where the first denies, its reason stands.
-    #[must_use]
-    pub const fn narrowed_by(self, further: Self) -> Self {
-        match self {
-            Self::Allow => further,
-            Self::Deny(_) => self,
-        }
-    }
-
     /// The denial, if it is one.
     pub const fn denial(self) -> Option<PolicyDenial> {
         match self {

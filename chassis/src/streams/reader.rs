@@ -83,11 +83,6 @@ impl Reader {
         self.after
     }
 
-    /// Goes on from behind another entry.
-    pub fn seek(&mut self, after: EntryId) {
-        self.after = after;
-    }
-
     /// The next entries; none when there was none in time. A stream that has been emptied or lost, so that ids we have
     /// seen may come again, is read from its start.
     pub async fn next(&mut self) -> Result<Vec<Entry>, RedisError> {

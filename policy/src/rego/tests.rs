@@ -471,44 +471,6 @@ fn an_input_beyond_its_bounds_is_an_error() {
 }
 
 #[test]
-fn a_guard_can_only_deny() {
-    let guard = |body: &str| {
-        let rules = format!("package caracal.authz\n\nimport rego.v1\n\nresult := {body}\n");
-        Evaluator::compile(&rules, MAX_INSTRUCTIONS)
-            .unwrap()
-            .prepare(&policy(&policy_json()))
-            .unwrap()
-    };
-    let law = || Law::new(evaluator().prepare(&policy(&policy_json())).unwrap());
-    let allows = r#"{"decision": "allow"}"#;
-    let denies = r#"{"decision": "deny", "code": "approval_required"}"#;
-    let check = |law: Law, of_scopes: &str, expected| {
-        assert_eq!(law.evaluate(&plain(of_scopes, "reader").input()), expected);
-    };
-    check(law().guarded_by(guard(allows)), "read", Ok(Verdict::Allow));
-    check(
-        law().guarded_by(guard(allows)),
-        "write",
-        Ok(Verdict::Deny(PolicyDenial::RoleScopes)),
-    );
-    check(
-        law().guarded_by(guard(denies)),
-        "read",
-        Ok(Verdict::Deny(PolicyDenial::ApprovalRequired)),
-    );
-    check(
-        law().guarded_by(guard(allows)).guarded_by(guard("1")),
-        "read",
-        Err(PolicyError::Malformed),
-    );
-    check(
-        law().guarded_by(guard(denies)),
-        "write",
-        Ok(Verdict::Deny(PolicyDenial::RoleScopes)),
-    );
-}
-
-#[test]
 fn many_threads_share_one_policy() {
     let prepared = evaluator().prepare(&policy(&policy_json())).unwrap();
     std::thread::scope(|scope| {
