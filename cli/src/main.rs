@@ -7,6 +7,8 @@ mod args;
 mod command;
 mod http;
 mod outcome;
+#[cfg(test)]
+mod samples;
 mod stack;
 mod upstream;
 

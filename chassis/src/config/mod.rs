@@ -7,6 +7,7 @@ mod findings;
 mod mode;
 mod period;
 mod producers;
+mod published;
 mod read;
 mod sections;
 #[cfg(test)]
@@ -98,6 +99,7 @@ pub fn resolve<R: Raw>(
     if let Err(error) = log.parse::<tracing_subscriber::EnvFilter>() {
         checks.find("log", format!("is not a log filter: {error}"));
     }
+    published::refuse(&raw, &mut checks);
     let drain = raw.drain().into();
     let mode = checks.mode();
     let config = raw.resolve(&mut checks);
@@ -148,11 +150,7 @@ fn compare(
         (_, None) => missing.push(path.to_owned()),
         (toml::Value::Table(all), Some(written)) => {
             for (key, value) in all {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
+                let path = read::join(path, key);
                 compare(&path, value, written.get(key), missing);
             }
         }

@@ -9,6 +9,7 @@ use mandate::id::KeyId;
 use serde::{Deserialize, Serialize};
 
 use super::checks::Checks;
+use super::published;
 use crate::crypto::EventKey;
 use crate::secrets::{Key32, Shape};
 
@@ -87,6 +88,12 @@ impl RawSigner {
         let kid = checks.take(format!("{key}.kid"), KeyId::parse(&self.kid));
         let seed = checks.secret(variable, Shape::Key32);
         let seed = Key32::of(&seed?)?;
-        checks.take(variable, EventKey::new(kid?, &seed))
+        let signer = checks.take(variable, EventKey::new(kid?, &seed))?;
+        checks.ensure_stable(
+            !published::is_published(&signer.public()),
+            variable,
+            "holds the seed of a test key of RFC 8032, which everybody knows; make one of your own",
+        );
+        Some(signer)
     }
 }

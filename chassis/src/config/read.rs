@@ -108,7 +108,8 @@ fn holds(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
     }
 }
 
-fn join(path: &str, key: &str) -> String {
+/// The path of a key below another.
+pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_owned()
     } else {

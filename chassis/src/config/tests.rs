@@ -283,6 +283,52 @@ fn every_bad_producer_is_told_by_its_place() {
 }
 
 #[test]
+fn stable_takes_no_key_whose_seed_is_in_a_standard() {
+    let text = r#"
+        [[producer]]
+        kid = "sts-1"
+        public_key = "uWXr1R5S9VH7LwY4tYbN8sJc3Dv9XkP2mQz7LwR4tYY"
+        service = "sts"
+        kinds = ["mint"]
+        [[producer]]
+        kid = "audit-1"
+        public_key = "J4EX_BRMcjQPZ9DyMW6Dhs7_vyskKMnFH-98WX8dQm4"
+        service = "audit"
+        kinds = ["cursor"]
+    "#;
+    let of_producers = |environment: &Environment| {
+        let mut found = keys(text, environment);
+        found.retain(|key| key.starts_with("producer"));
+        found
+    };
+    assert!(resolve::<RawSample>(text, &dev()).is_ok());
+    assert_eq!(
+        of_producers(&Environment::default()),
+        ["producer[1].public_key"]
+    );
+}
+
+#[test]
+fn stable_signs_with_no_seed_that_is_in_a_standard() {
+    // RFC 8032 §7.1, test 1.
+    let seed = secret_file("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A");
+    let check = |mode: &'static str| {
+        let environment = Environment::of([
+            ("CARACAL_MODE", mode),
+            ("EVENT_KEY_FILE", seed.to_str().unwrap()),
+        ]);
+        let mut checks = Checks::new(&environment, Findings::default());
+        let raw = RawSigner {
+            kid: "sts-1".to_owned(),
+        };
+        assert!(raw.resolve("key", "EVENT_KEY_FILE", &mut checks).is_some());
+        checks.into_findings().0.len()
+    };
+    assert_eq!(check("dev"), 0);
+    assert_eq!(check("stable"), 1);
+}
+
+#[test]
 fn stable_wants_an_https_issuer_and_a_journal_that_lasts() {
     let stable = Environment::default();
     let found = |environment: &Environment, url: &str, path: &str, attested: &str| {

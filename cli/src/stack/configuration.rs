@@ -7,7 +7,7 @@ use crate::stack::ports::Ports;
 use crate::stack::{sample, secrets};
 
 /// What the coordinator says on `caracal.authority`.
-const AUTHORITY: &str = r#"["revocation", "cutoff", "state", "policy", "key", "resource", "binding", "zone", "heartbeat", "snapshot"]"#;
+pub(crate) const AUTHORITY: &str = r#"["revocation", "cutoff", "state", "policy", "key", "resource", "binding", "zone", "heartbeat", "snapshot"]"#;
 
 /// Writes every file below `config/`.
 pub(crate) fn write(home: &Home, ports: Ports) -> anyhow::Result<()> {
