@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::args::{Common, Use};
+use crate::command::revoke;
 use crate::http::Answer;
 use crate::outcome::{Exit, Failure, Outcome, Printer};
 use crate::stack::connection::{Connection, Minted, Wanted};
@@ -170,9 +171,11 @@ impl Demo {
     async fn cut_application_off(&mut self) -> Outcome<()> {
         let before = self.mint(&self.allow, "5m").await?;
         let id = self.application.id.clone();
-        self.stack
+        let report = self
+            .stack
             .revoke(sample::ZONE, "application", &id, "demo", true)
             .await?;
+        revoke::confirmed(&report)?;
         self.case(
             "application_cut_off",
             401,
