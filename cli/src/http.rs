@@ -49,23 +49,35 @@ impl Answer {
     }
 }
 
+/// How long an answer may take, where nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A client with a base address.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
+    patience: Duration,
 }
 
 impl Client {
     pub(crate) fn new(port: u16) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(30))
             .build()
             .context("building an HTTP client")?;
         Ok(Self {
             http,
             base: format!("http://127.0.0.1:{port}"),
+            patience: PATIENCE,
         })
+    }
+
+    /// The same, for calls that may take so long.
+    pub(crate) fn patient(&self, patience: Duration) -> Self {
+        Self {
+            patience,
+            ..self.clone()
+        }
     }
 
     /// A JSON call with a bearer token.
@@ -80,7 +92,7 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        self.read(request.send().await).await
+        self.read(request.timeout(self.patience).send().await).await
     }
 
     /// A form call with client credentials.
@@ -95,7 +107,7 @@ impl Client {
             .post(self.url(path))
             .basic_auth(client.0, Some(client.1))
             .form(form);
-        self.read(request.send().await).await
+        self.read(request.timeout(self.patience).send().await).await
     }
 
     /// A request as an agent sends it through Envoy.
@@ -116,7 +128,7 @@ impl Client {
         if let Some(mandate) = mandate {
             request = request.bearer_auth(mandate);
         }
-        self.read(request.send().await).await
+        self.read(request.timeout(self.patience).send().await).await
     }
 
     /// Whether a readiness probe answers 200.
@@ -147,8 +159,13 @@ impl Client {
 
     async fn read(&self, sent: Result<Response, reqwest::Error>) -> Outcome<Answer> {
         let gone = |error: reqwest::Error| {
+            let why = if error.is_timeout() {
+                format!("not within {} s", self.patience.as_secs())
+            } else {
+                error.to_string()
+            };
             Failure::unavailable(format!(
-                "{} does not answer ({error}); `caracal status` shows the stack",
+                "{} does not answer ({why}); `caracal status` shows the stack",
                 self.base
             ))
         };
@@ -166,5 +183,22 @@ impl Client {
             body,
             decision,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_is_given_up_after_its_own_patience() {
+        // The connection is made, and nobody answers.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::new(listener.local_addr().unwrap().port()).unwrap();
+        assert_eq!(client.patience, PATIENCE);
+        let hasty = client.patient(Duration::from_millis(50));
+        let failure = hasty.json(Method::GET, "/", "", None).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(failure.message.contains("not within"), "{failure}");
     }
 }

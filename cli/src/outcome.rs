@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressFinish};
 use serde_json::Value;
 
 /// Exit codes, as `docs/cli.md` promises them.
@@ -116,6 +118,19 @@ impl Printer {
         if !self.json {
             let _ = writeln!(std::io::stderr().lock(), "{text}");
         }
+    }
+
+    /// Shows on standard error that something goes on, until it is dropped; nothing to scripts.
+    pub(crate) fn progress(self, doing: &'static str) -> ProgressBar {
+        let progress = if self.json {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new_spinner()
+        };
+        progress.enable_steady_tick(Duration::from_millis(120));
+        progress
+            .with_message(doing)
+            .with_finish(ProgressFinish::AndClear)
     }
 
     /// Prints a failure: its report on standard output, the reason on standard error.

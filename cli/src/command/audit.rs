@@ -1,8 +1,7 @@
 //! `caracal audit`: search and verify.
 
 use jiff::{SignedDuration, Timestamp};
-use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::args::{Audit, Common, Search};
 use crate::outcome::{Exit, Failure, Outcome, Printer};
@@ -40,23 +39,30 @@ async fn search(common: &Common, arguments: &Search, printer: Printer) -> Outcom
 
 async fn verify(common: &Common, zone: Option<&str>, printer: Printer) -> Outcome<()> {
     let stack = Connection::open(common)?;
-    let body = zone.map_or_else(|| json!({}), |zone| json!({ "zone": zone }));
-    let answer = stack
-        .audit
-        .json(Method::POST, "/v1/verify", &stack.audit_token, Some(&body))
-        .await?;
-    let report = answer.accepted("verifying the ledger")?;
-    if report.get("ok").and_then(Value::as_bool) == Some(true) {
+    let progress = printer.progress("verifying the ledger");
+    let report = stack.verify(zone).await?;
+    drop(progress);
+    if sound(&report) {
         printer.document(&report, || summary(&report))?;
         return Ok(());
     }
-    let message = format!("tampering found\n{}", summary(&report));
-    let failure = Failure::new(Exit::Tampered, "tampered", message);
+    let failure = tampered(&report);
     Err(if printer.json {
         failure.with_report(report)
     } else {
         failure
     })
+}
+
+/// Whether a verification found nothing.
+pub(crate) fn sound(report: &Value) -> bool {
+    report.get("ok").and_then(Value::as_bool) == Some(true)
+}
+
+/// What a verification found, as a failure.
+pub(crate) fn tampered(report: &Value) -> Failure {
+    let message = format!("tampering found\n{}", summary(report));
+    Failure::new(Exit::Tampered, "tampered", message)
 }
 
 /// A time, or a span before now.
@@ -121,6 +127,8 @@ fn summary(report: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

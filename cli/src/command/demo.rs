@@ -83,8 +83,11 @@ pub(crate) async fn run(common: &Common) -> Outcome<()> {
         cases: Vec::new(),
         stack,
     };
+    let progress = printer.progress("sending requests through Envoy");
     let revoke_ms = demo.walk().await?;
+    progress.set_message("looking for each decision in the ledger");
     demo.find_in_ledger().await?;
+    drop(progress);
     demo.report(revoke_ms)
 }
 

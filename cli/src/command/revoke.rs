@@ -12,15 +12,17 @@ pub(crate) async fn run(common: &Common, arguments: &Revoke) -> Outcome<()> {
     let zone = arguments.zone.as_deref().unwrap_or(sample::ZONE);
     let kind = arguments.kind.name();
     let everywhere = arguments.wait.is_some();
+    let printer = Printer { json: common.json };
+    let progress = everywhere.then(|| printer.progress("waiting for every enforcement point"));
     let report = stack
         .revoke(zone, kind, &arguments.id, &arguments.reason, everywhere)
         .await?;
+    drop(progress);
     let confirmed = if everywhere {
         confirmed(&report)
     } else {
         Ok(())
     };
-    let printer = Printer { json: common.json };
     printer.document(&report, || {
         let reach = if everywhere && confirmed.is_ok() {
             "; every enforcement point has it, or refuses by itself"

@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use indicatif::ProgressBar;
 
 use crate::args::{Attach, Common, Up};
 use crate::command::{down, status};
@@ -175,12 +174,7 @@ async fn wait(
     printer: Printer,
     mut supervisor: Option<Child>,
 ) -> Outcome<()> {
-    let progress = if printer.json {
-        ProgressBar::hidden()
-    } else {
-        ProgressBar::new_spinner()
-    };
-    progress.enable_steady_tick(Duration::from_millis(120));
+    let progress = printer.progress("starting");
     let started = Instant::now();
     loop {
         let state = State::read(home)?;
@@ -203,7 +197,6 @@ async fn wait(
             status::PROCESSES.len()
         ));
         if running == status::PROCESSES.len() && status::services_ready(home, ports).await {
-            progress.finish_and_clear();
             return Ok(());
         }
         if started.elapsed() > PATIENCE {

@@ -1,5 +1,7 @@
 //! A running stack as commands use it: clients, tokens, the sample's applications.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -11,6 +13,11 @@ use crate::stack::ports::Ports;
 use crate::stack::sample::{Application, Sample};
 use crate::stack::secrets;
 use crate::stack::state::State;
+
+/// The coordinator answers a revocation that waits after 65 s at the latest.
+const WAIT: Duration = Duration::from_secs(75);
+/// The audit service takes 10 minutes for a verification at the most.
+const VERIFICATION: Duration = Duration::from_mins(11);
 
 /// Clients of a running stack.
 #[derive(Debug)]
@@ -172,11 +179,26 @@ impl Connection {
             fields.insert("wait".to_owned(), json!("everywhere"));
         }
         let path = format!("/v1/zones/{zone}/revocations");
-        let answer = self
-            .coordinator
+        let coordinator = if everywhere {
+            self.coordinator.patient(WAIT)
+        } else {
+            self.coordinator.clone()
+        };
+        let answer = coordinator
             .json(Method::POST, &path, &self.admin, Some(&body))
             .await?;
         answer.accepted(&format!("revoking {kind} {id}"))
+    }
+
+    /// Recomputes every hash, link and signature of one zone's ledger, or of all; the audit service's report.
+    pub(crate) async fn verify(&self, zone: Option<&str>) -> Outcome<Value> {
+        let body = zone.map_or_else(|| json!({}), |zone| json!({ "zone": zone }));
+        let answer = self
+            .audit
+            .patient(VERIFICATION)
+            .json(Method::POST, "/v1/verify", &self.audit_token, Some(&body))
+            .await?;
+        answer.accepted("verifying the ledger")
     }
 
     /// Events of the ledger that match a query string.
