@@ -34,7 +34,7 @@ pub(crate) enum Command {
     Down(Down),
     /// Show endpoints, processes and whether the stack is ready.
     Status(Status),
-    /// Walk through allowed, refused, revoked with real requests, and find each decision in the ledger.
+    /// Walk through allowed, refused, revoked with real requests, find each decision in the ledger, and verify it.
     Demo,
     /// Mint and inspect mandates.
     #[command(subcommand)]

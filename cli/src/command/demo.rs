@@ -1,4 +1,5 @@
-//! `caracal demo`: real requests through the real Envoy, each decision found in the ledger afterwards.
+//! `caracal demo`: real requests through the real Envoy, each decision found in the ledger afterwards, and the ledger
+//! verified.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::args::{Common, Use};
-use crate::command::revoke;
+use crate::command::{audit, revoke};
 use crate::http::Answer;
 use crate::outcome::{Exit, Failure, Outcome, Printer};
 use crate::stack::connection::{Connection, Minted, Wanted};
@@ -87,8 +88,10 @@ pub(crate) async fn run(common: &Common) -> Outcome<()> {
     let revoke_ms = demo.walk().await?;
     progress.set_message("looking for each decision in the ledger");
     demo.find_in_ledger().await?;
+    progress.set_message("verifying the ledger");
+    let verified = demo.stack.verify(None).await;
     drop(progress);
-    demo.report(revoke_ms)
+    demo.report(revoke_ms, verified)
 }
 
 impl Demo {
@@ -318,39 +321,74 @@ impl Demo {
         Ok(())
     }
 
-    fn report(&self, revoke_ms: f64) -> Outcome<()> {
-        let mut ok = true;
+    fn report(&self, revoke_ms: f64, verified: Outcome<Value>) -> Outcome<()> {
+        let mut passed = true;
         for case in &self.cases {
-            let passed = case.answer.status == case.expected && case.in_ledger;
-            ok &= passed;
-            let code = case.answer.code();
-            let ms = (case.took.as_secs_f64() * 1e5).round() / 100.0;
-            let line = json!({
-                "case": case.name, "expected": case.expected, "status": case.answer.status, "code": code,
-                "decision_id": case.answer.decision, "in_ledger": case.in_ledger, "ms": ms,
-            });
-            let mark = if passed { "ok    " } else { "FAILED" };
-            self.printer.document(&line, || {
-                format!("{mark} {:20} {} {code}", case.name, case.answer.status)
-            })?;
+            passed &= self.show(case)?;
         }
+        let verified = verdict(passed, verified);
         let revoke_ms = (revoke_ms * 100.0).round() / 100.0;
-        let summary = json!({ "ok": ok, "cases": self.cases.len(), "revoke_ms": revoke_ms });
+        let cases = self.cases.len();
+        let summary = json!({
+            "ok": verified.failure.is_none(), "cases": cases, "revoke_ms": revoke_ms, "verified": verified.report,
+        });
         self.printer.document(&summary, || {
             format!(
-                "{} cases; the revocation reached Envoy in {revoke_ms} ms",
-                self.cases.len()
+                "{cases} cases; the revocation reached Envoy in {revoke_ms} ms; {}",
+                verified.words
             )
         })?;
-        if ok {
-            Ok(())
-        } else {
-            Err(Failure::new(
-                Exit::Failed,
-                "demo_failed",
-                "a case did not come out as expected",
-            ))
-        }
+        verified.failure.map_or(Ok(()), Err)
+    }
+
+    /// Prints a case, and says whether it came out as expected.
+    fn show(&self, case: &Case) -> Outcome<bool> {
+        let passed = case.answer.status == case.expected && case.in_ledger;
+        let code = case.answer.code();
+        let ms = (case.took.as_secs_f64() * 1e5).round() / 100.0;
+        let line = json!({
+            "case": case.name, "expected": case.expected, "status": case.answer.status, "code": code,
+            "decision_id": case.answer.decision, "in_ledger": case.in_ledger, "ms": ms,
+        });
+        let mark = if passed { "ok    " } else { "FAILED" };
+        self.printer.document(&line, || {
+            format!("{mark} {:20} {} {code}", case.name, case.answer.status)
+        })?;
+        Ok(passed)
+    }
+}
+
+/// What the demo ends with.
+struct Ended {
+    /// The verification's report, or why there is none.
+    report: Value,
+    /// The same for people.
+    words: &'static str,
+    failure: Option<Failure>,
+}
+
+/// Cases and verification together. Of two failures, that of the ledger is the worse.
+fn verdict(passed: bool, verified: Outcome<Value>) -> Ended {
+    let of_cases = || {
+        let why = "a case did not come out as expected";
+        (!passed).then(|| Failure::new(Exit::Failed, "demo_failed", why))
+    };
+    match verified {
+        Ok(report) if audit::sound(&report) => Ended {
+            report,
+            words: "the ledger verifies",
+            failure: of_cases(),
+        },
+        Ok(report) => Ended {
+            words: "the ledger was tampered with",
+            failure: Some(audit::tampered(&report)),
+            report,
+        },
+        Err(failure) => Ended {
+            report: json!({ "ok": false, "error": failure.code }),
+            words: "the ledger was not verified",
+            failure: Some(failure),
+        },
     }
 }
 
@@ -365,4 +403,35 @@ fn upstream_header(body: &Value, name: &str) -> Option<String> {
             .eq_ignore_ascii_case(name)
             .then(|| value.as_str().unwrap_or_default().to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(passed: bool, verified: Outcome<Value>, code: Option<&str>, exit: Option<Exit>) {
+        let ended = verdict(passed, verified);
+        let failure = ended.failure.as_ref();
+        assert_eq!(failure.map(|failure| failure.code.as_str()), code);
+        assert_eq!(failure.map(|failure| failure.exit), exit);
+    }
+
+    #[test]
+    fn a_demo_is_good_when_every_case_is_and_the_ledger_verifies() {
+        let sound = || Ok(json!({ "ok": true, "zones": [] }));
+        let zone = json!({ "zone": "a", "events": 2, "findings": [{ "seq": 2, "what": "w" }] });
+        let edited = || Ok(json!({ "ok": false, "zones": [zone] }));
+        let failed = Some(Exit::Failed);
+        let found = Some(Exit::Tampered);
+        check(true, sound(), None, None);
+        check(false, sound(), Some("demo_failed"), failed);
+        check(true, edited(), Some("tampered"), found);
+        check(false, edited(), Some("tampered"), found);
+        let gone = || Err(Failure::unavailable("audit does not answer"));
+        let unavailable = Some(Exit::Unavailable);
+        check(true, gone(), Some("unavailable"), unavailable);
+        let report = verdict(true, gone()).report;
+        assert_eq!(report, json!({ "ok": false, "error": "unavailable" }));
+        assert_eq!(verdict(true, sound()).report["ok"], true);
+    }
 }
