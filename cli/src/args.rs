@@ -59,9 +59,9 @@ pub(crate) struct Up {
     /// Shifts all ports: Envoy listens on N + 80 [default: 8000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1024..=61000))]
     pub(crate) port_base: Option<u16>,
-    /// Envoy's worker threads.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) workers: u16,
+    /// Envoy's worker threads [default: 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
     /// How Envoy asks [default: filter].
     #[arg(long, value_enum)]
     pub(crate) attach: Option<Attach>,

@@ -86,24 +86,64 @@ pub(crate) async fn services_ready(home: &Home, ports: Ports) -> bool {
     let Ok(token) = home.secret(secrets::METRICS_TOKEN) else {
         return false;
     };
-    let probes = [
-        (ports.sts_ops(), "/ready"),
-        (ports.coordinator_ops(), "/ready"),
-        (ports.audit_ops(), "/ready"),
-        (ports.ext_authz_ops(), "/ready"),
-        (ports.envoy_admin(), "/ready"),
-        (ports.upstream(), "/"),
-    ];
-    for (port, path) in probes {
-        let Ok(client) = Client::new(port) else {
-            return false;
-        };
-        if !client.ready(path, Some(&token)).await {
+    for (_, port, path) in probes(ports) {
+        if !answers(port, path, &token).await {
             return false;
         }
     }
-    let filters = Options::read(home).ok().flatten();
-    filters_ready(ports, &token).await >= filters.map_or(0, Options::filters)
+    filters_missing(home, ports, &token).await == 0
+}
+
+/// What runs or should, and is not ready.
+pub(crate) async fn unready(home: &Home, ports: Ports) -> Vec<String> {
+    let token = home.secret(secrets::METRICS_TOKEN).unwrap_or_default();
+    let state = State::read(home).ok().flatten();
+    let mut names = Vec::new();
+    for name in PROCESSES {
+        let runs = state
+            .iter()
+            .flat_map(|state| &state.processes)
+            .any(|process| process.name == name && process.pid != 0);
+        let probe = probes(ports).into_iter().find(|(of, ..)| *of == name);
+        let ready = match probe {
+            Some((_, port, path)) => runs && answers(port, path, &token).await,
+            None => runs,
+        };
+        if !ready {
+            names.push(name.to_owned());
+        }
+    }
+    let missing = filters_missing(home, ports, &token).await;
+    if missing > 0 {
+        names.push(format!("{missing} VMs of the filter"));
+    }
+    names
+}
+
+/// Process, port and path of each probe.
+fn probes(ports: Ports) -> [(&'static str, u16, &'static str); 6] {
+    [
+        ("sts", ports.sts_ops(), "/ready"),
+        ("coordinator", ports.coordinator_ops(), "/ready"),
+        ("audit", ports.audit_ops(), "/ready"),
+        ("ext-authz", ports.ext_authz_ops(), "/ready"),
+        ("envoy", ports.envoy_admin(), "/ready"),
+        ("upstream", ports.upstream(), "/"),
+    ]
+}
+
+async fn answers(port: u16, path: &str, token: &str) -> bool {
+    match Client::new(port) {
+        Ok(client) => client.ready(path, Some(token)).await,
+        Err(_) => false,
+    }
+}
+
+/// How many filters cannot decide, of those that should.
+async fn filters_missing(home: &Home, ports: Ports, token: &str) -> u64 {
+    let options = Options::read(home).ok().flatten();
+    let wanted = options.map_or(0, Options::filters);
+    wanted.saturating_sub(filters_ready(ports, token).await)
 }
 
 /// How many filters can decide, as ext-authz knows them.
@@ -175,5 +215,6 @@ mod tests {
             .replace(&place, "/tmp/x");
         insta::assert_snapshot!(shown.replace(&data, "/tmp/x/home/data/secrets"));
         assert!(text(&report).starts_with("not ready in "));
+        assert_eq!(unready(&home, Ports::default()).await, PROCESSES);
     }
 }
