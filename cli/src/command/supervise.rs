@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 use crate::stack::home::Home;
 use crate::stack::keep::{Kept, stop_signal};
 use crate::stack::secrets;
-use crate::stack::state::State;
+use crate::stack::state::{Identity, State};
 use crate::stack::{acl, environment};
 
 /// The stack's database.
@@ -33,8 +33,10 @@ pub(crate) async fn run(common: &Common) -> Outcome<()> {
         // Another one does what this one would.
         return Ok(());
     }
+    let own = Identity::of(own_pid());
     let state = State {
-        supervisor: own_pid(),
+        supervisor: own.pid,
+        started: own.started,
         ports: options.ports,
         processes: Vec::new(),
         failed: None,

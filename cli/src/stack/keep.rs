@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::stack::state::Process;
+use crate::stack::state::{Identity, Process};
 
 /// The first pause before a restart that was not long in coming.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
@@ -112,14 +112,16 @@ impl Kept {
 
     /// What others may know of it.
     pub(crate) fn process(&self) -> Process {
-        let pid = self
+        // A child that was not waited for keeps its pid, so this is its own start.
+        let child = self
             .child
             .as_ref()
             .and_then(|child| i32::try_from(child.id()).ok())
-            .unwrap_or(0);
+            .map(Identity::of);
         Process {
             name: self.name.clone(),
-            pid,
+            pid: child.map_or(0, |child| child.pid),
+            started: child.and_then(|child| child.started),
             restarts: self.restarts,
         }
     }
@@ -196,10 +198,12 @@ mod tests {
     async fn what_runs_is_asked_to_end() {
         let mut kept = Kept::start("long", shell("exec sleep 600"), Signal::TERM).unwrap();
         assert!(!kept.look_after());
-        assert_ne!(kept.process().pid, 0);
+        let identity = kept.process().identity();
+        assert!(identity.alive());
         let started = Instant::now();
         kept.end().await;
         assert!(started.elapsed() < Duration::from_secs(10));
         assert_eq!(kept.process().pid, 0);
+        assert!(!identity.alive());
     }
 }

@@ -1,6 +1,5 @@
 //! What the supervisor writes down for the other commands.
 
-use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::stack::home::Home;
@@ -14,6 +13,9 @@ pub(crate) const FILE: &str = "run/state.json";
 pub(crate) struct State {
     /// The supervisor's own pid.
     pub(crate) supervisor: i32,
+    /// When it started, in ticks since the machine did.
+    #[serde(default)]
+    pub(crate) started: Option<u64>,
     /// Its ports.
     pub(crate) ports: Ports,
     /// Its children, in start order.
@@ -29,8 +31,18 @@ pub(crate) struct Process {
     pub(crate) name: String,
     /// Its pid; 0 while it is being restarted.
     pub(crate) pid: i32,
+    /// When it started, in ticks since the machine did.
+    #[serde(default)]
+    pub(crate) started: Option<u64>,
     /// How often it was restarted.
     pub(crate) restarts: u32,
+}
+
+/// A process that is known again. A pid alone may be a stranger's by now, above all after the machine was restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) pid: i32,
+    pub(crate) started: Option<u64>,
 }
 
 impl State {
@@ -44,22 +56,101 @@ impl State {
         home.save(FILE, self)
     }
 
+    /// Which process the supervisor is.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            pid: self.supervisor,
+            started: self.started,
+        }
+    }
+
     /// Whether the supervisor lives.
     pub(crate) fn alive(&self) -> bool {
-        alive(self.supervisor)
+        self.identity().alive()
     }
 }
 
-/// Whether a process of this pid exists and is not a zombie.
-pub(crate) fn alive(pid: i32) -> bool {
-    let Some(known) = Pid::from_raw(pid) else {
-        return false;
-    };
-    if test_kill_process(known).is_err() {
-        return false;
+impl Process {
+    /// Which process it is.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            pid: self.pid,
+            started: self.started,
+        }
     }
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !stat
-        .rsplit_once(')')
-        .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
+
+impl Identity {
+    /// The process that has this pid now; the caller knows that it is the one meant.
+    pub(crate) fn of(pid: i32) -> Self {
+        let started = stat(pid).map(|(_, started)| started);
+        Self { pid, started }
+    }
+
+    /// Whether this very process exists and is not a zombie. One whose start was not written down is nobody.
+    pub(crate) fn alive(self) -> bool {
+        stat(self.pid).is_some_and(|(state, started)| state != "Z" && Some(started) == self.started)
+    }
+}
+
+/// State and start time of a process: fields 3 and 22 of `proc_pid_stat(5)`. The second, its name, may hold anything.
+fn stat(pid: i32) -> Option<(String, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?.to_owned();
+    let started = fields.nth(18)?.parse().ok()?;
+    Some((state, started))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start_too() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let known = Identity::of(i32::try_from(child.id()).unwrap());
+        let started = known.started.unwrap();
+        let other = |started| Identity { started, ..known };
+        assert!(known.alive());
+        assert!(!other(Some(started + 1)).alive());
+        assert!(!other(None).alive());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!known.alive());
+        assert!(!Identity::of(0).alive());
+    }
+
+    #[test]
+    fn one_that_ended_and_was_not_waited_for_is_not_alive() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let started = std::time::Instant::now();
+        while Identity::of(pid).alive() {
+            assert!(started.elapsed() < std::time::Duration::from_secs(20));
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(Identity::of(pid).started.is_some());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_state_without_start_times_is_read_and_nobody_of_it_is_alive() {
+        let own = std::process::id();
+        let text = format!(
+            r#"{{"supervisor": {own}, "ports": {{"base": 8000}}, "failed": null,
+                 "processes": [{{"name": "sts", "pid": {own}, "restarts": 0}}]}}"#
+        );
+        let state: State = serde_json::from_str(&text).unwrap();
+        assert!(!state.alive());
+        assert!(
+            state
+                .processes
+                .iter()
+                .all(|process| !process.identity().alive())
+        );
+    }
 }
