@@ -20,6 +20,14 @@ pub trait SignatureBackend {
     ) -> Result<bool, BackendError>;
 }
 
+/// The one form in which a point of P-256 is a key: uncompressed (SEC 1 §2.3.3). Every backend asks first.
+pub fn uncompressed(public: &[u8]) -> Result<&[u8; 65], BackendError> {
+    match <&[u8; 65]>::try_from(public) {
+        Ok(point @ [4, ..]) => Ok(point),
+        Ok(_) | Err(_) => Err(BackendError),
+    }
+}
+
 /// The portable implementation.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RustCrypto;
@@ -31,11 +39,8 @@ impl SignatureBackend for RustCrypto {
         message: &[u8],
         signature: &[u8; 64],
     ) -> Result<bool, BackendError> {
-        // The library takes compressed points too.
-        if !matches!(<&[u8; 65]>::try_from(public), Ok([4, ..])) {
-            return Err(BackendError);
-        }
-        let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(public).map_err(|_| BackendError)?;
+        let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(uncompressed(public)?);
+        let key = key.map_err(|_| BackendError)?;
         let Ok(signature) = p256::ecdsa::Signature::from_slice(signature) else {
             return Ok(false);
         };

@@ -26,7 +26,7 @@ pub mod template;
 mod verify;
 
 pub use admit::{Admitted, Demand, Proof};
-pub use backend::{BackendError, RustCrypto, SignatureBackend};
+pub use backend::{BackendError, RustCrypto, SignatureBackend, uncompressed};
 pub use claims::{Actor, Claims, Confirmation, Hop, SubjectType, Use};
 pub use headers::{OVERRIDE_HEADERS, OWNED_HEADERS, is_owned};
 pub use key::{Algorithm, Jwk, KeyError, KeySet, VerifyingKey};

@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
     ParsedPublicKey,
 };
-use mandate::{BackendError, SignatureBackend};
+use mandate::{BackendError, SignatureBackend, uncompressed};
 use zeroize::Zeroizing;
 
 use super::CryptoError;
@@ -27,11 +27,7 @@ impl SignatureBackend for AwsLc {
         message: &[u8],
         signature_rs: &[u8; 64],
     ) -> Result<bool, BackendError> {
-        // The library takes hybrid points and SubjectPublicKeyInfo too.
-        if !matches!(<&[u8; 65]>::try_from(public_sec1), Ok([4, ..])) {
-            return Err(BackendError);
-        }
-        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public_sec1)
+        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, uncompressed(public_sec1)?)
             .map_err(|_| BackendError)?;
         Ok(key.verify_sig(message, signature_rs).is_ok())
     }
