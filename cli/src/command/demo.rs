@@ -98,8 +98,8 @@ impl Demo {
     async fn walk(&mut self) -> Outcome<f64> {
         let minted = self.mint(&self.allow, "5m").await?;
         let mandate = minted.mandate.clone();
-        // It expires while the others run.
-        let short = self.mint(&self.allow, "1s").await?;
+        // It expires while the others run, and lives long enough to be dated after the cut-off of a demo just before.
+        let short = self.mint(&self.allow, "2s").await?;
         let minted_short = Instant::now();
         let foreign = self.mint_as(&self.other, &self.other_zone, 300).await?;
         let wiki = self.mint(&self.other_binding, "5m").await?;
@@ -137,7 +137,7 @@ impl Demo {
             Some(&mandate),
         )
         .await?;
-        tokio::time::sleep(Duration::from_millis(1200).saturating_sub(minted_short.elapsed()))
+        tokio::time::sleep(Duration::from_millis(2200).saturating_sub(minted_short.elapsed()))
             .await;
         self.case("expired", 401, &Self::at(&self.allow), Some(&short.mandate))
             .await?;
