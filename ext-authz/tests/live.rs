@@ -83,8 +83,7 @@ async fn when_the_database_stands_still_memory_gets_too_old_although_messages_ar
     stack.until(&mandate, "allowed", MOMENT).await;
     // Answers still come, with the heartbeat of the moment the database stopped.
     stack.coordinator.with(|history| history.alive = false);
-    let took = stack.until(&mandate, "authority_stale", MOMENT).await;
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    stack.until(&mandate, "authority_stale", MOMENT).await;
     stack.coordinator.with(|history| history.alive = true);
     stack.until(&mandate, "allowed", MOMENT).await;
 }
@@ -160,11 +159,11 @@ async fn health_follows_memory_and_the_end_is_announced_before_the_listener_clos
     }
     stack.beating.cancel();
     stack.lifecycle.soft().cancel();
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(
-        status("").await.ok(),
-        Some(ServingStatus::NotServing.into())
-    );
+    let asked = Instant::now();
+    while status("").await.ok() != Some(ServingStatus::NotServing.into()) {
+        assert!(asked.elapsed() < MOMENT, "it is never said");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(
         stack.ask(&mandate).await,
         "allowed",

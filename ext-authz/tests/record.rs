@@ -310,7 +310,7 @@ async fn a_journal_that_is_full_refuses_with_a_status_that_no_failure_mode_lets_
 async fn a_caller_that_goes_away_is_never_allowed_and_its_allow_is_taken_back() {
     let (world, mut service) = running(64 * MIB).await;
     let request = Asked::new().bearer(&world.mandate(|_| {})).request();
-    for polls in 0..50 {
+    for polls in 0..200_u64 {
         let finished = {
             let mut answering = pin!(service.check.answer(&request));
             let mut context = Context::from_waker(Waker::noop());
@@ -321,7 +321,8 @@ async fn a_caller_that_goes_away_is_never_allowed_and_its_allow_is_taken_back() 
                     finished = true;
                     break;
                 }
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                // The longer it takes, the more patient: a disk may stall.
+                tokio::time::sleep(Duration::from_millis(1 + polls / 20)).await;
             }
             finished
         };
