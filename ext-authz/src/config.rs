@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chassis::config::{Checks, Ops, Period, Raw, RawOps, RawRedis, Redis};
+use chassis::config::{Checks, Ops, Period, Raw, RawOps, RawProducer, RawRedis, Redis};
 use chassis::secrets::{Key32, Shape};
 use mandate::id::{AttachmentName, ZoneId};
 use secrecy::SecretString;
@@ -18,7 +18,7 @@ mod authority;
 mod filter;
 mod journal;
 
-pub use authority::{Authority, RawAuthority, RawProducer};
+pub use authority::{Authority, RawAuthority};
 pub use filter::{Filter, RawFilter};
 pub use journal::{Evidence, RawEvidence};
 
@@ -186,7 +186,12 @@ impl Raw for RawConfig {
         let evidence = self.evidence.resolve(checks);
         let cache = self.cache.resolve(checks);
         let attachments = attachments(self.attachment, checks);
-        let producers = authority::producers(&self.producer, checks);
+        checks.ensure(
+            !self.producer.is_empty(),
+            "producer",
+            "is missing: no message of the authority would be believed",
+        );
+        let producers = RawProducer::resolve_all(self.producer, "producer", checks);
         let event_key = checks
             .secret("EVENT_KEY_FILE", Shape::Key32)
             .as_ref()

@@ -24,7 +24,9 @@ pub use findings::{Finding, Findings};
 pub use mode::Mode;
 pub use period::Period;
 pub use producers::{RawProducer, RawSigner};
-pub use sections::{Database, Http, Ops, RawDatabase, RawHttp, RawOps, RawRedis, Redis, Role, Tls};
+pub use sections::{
+    Database, Http, Ops, RawDatabase, RawHttp, RawOps, RawRedis, Redis, Role, Tls, is_local,
+};
 
 /// The file of one service, as written. Its field documentation is the manual.
 pub trait Raw: DeserializeOwned + Serialize {

@@ -44,6 +44,11 @@ impl RawProducer {
                 "is the kid of an earlier producer too",
             );
             checks.ensure(
+                !entry.service.is_empty(),
+                format!("{key}.service"),
+                "is empty: say whose key it is",
+            );
+            checks.ensure(
                 !entry.kinds.is_empty(),
                 format!("{key}.kinds"),
                 "is empty: nothing would be believed",

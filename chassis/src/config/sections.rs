@@ -364,7 +364,8 @@ fn positive(value: usize, key: &str, checks: &mut Checks<'_>) {
     checks.ensure(value > 0, key, "must be at least 1");
 }
 
-fn is_local(host: &str) -> bool {
+/// Whether what is sent to this host stays on this machine.
+pub fn is_local(host: &str) -> bool {
     host == "localhost"
         || host.starts_with('/')
         || host

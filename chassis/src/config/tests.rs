@@ -268,7 +268,7 @@ fn every_bad_producer_is_told_by_its_place() {
         [[producer]]
         kid = "with space"
         public_key = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
-        service = "audit"
+        service = ""
         kinds = ["cursor"]
     "#;
     assert_eq!(
@@ -277,6 +277,7 @@ fn every_bad_producer_is_told_by_its_place() {
             "producer[1].kid",
             "producer[1].kinds",
             "producer[1].public_key",
+            "producer[2].service",
             "producer[2].kid"
         ]
     );

@@ -1,13 +1,8 @@
-//! Where memory comes from, and whose messages are believed.
+//! Where memory comes from.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chassis::config::{Checks, Period, Tls};
-use ledger::envelope::{Producer, Producers};
-use mandate::id::KeyId;
+use chassis::config::{Checks, Period, Tls, is_local};
 use serde::{Deserialize, Serialize};
 use tonic::transport::Uri;
 
@@ -98,75 +93,4 @@ impl RawAuthority {
             ack_every: self.ack_every.get(),
         }
     }
-}
-
-fn is_local(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-/// Somebody whose messages are believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawProducer {
-    /// The key's id.
-    pub kid: String,
-    /// Its public half: 32 bytes, base64url without padding.
-    pub public_key: String,
-    /// The service that holds it.
-    pub service: String,
-    /// The kinds of message it may sign.
-    pub kinds: Vec<String>,
-}
-
-/// The producers named in the file.
-pub(super) fn producers(raw: &[RawProducer], checks: &mut Checks<'_>) -> Option<Producers> {
-    checks.ensure(
-        !raw.is_empty(),
-        "producer",
-        "is missing: no message of the authority would be believed",
-    );
-    let mut whole = true;
-    let mut seen = BTreeSet::new();
-    let mut producers = Vec::new();
-    for (index, raw) in raw.iter().enumerate() {
-        let key = format!("producer[{index}]");
-        let kid = checks.take(format!("{key}.kid"), KeyId::parse(&raw.kid));
-        let public: Option<[u8; 32]> = URL_SAFE_NO_PAD
-            .decode(&raw.public_key)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok());
-        let public = checks.take(
-            format!("{key}.public_key"),
-            public.ok_or("is not 32 bytes as base64url without padding"),
-        );
-        checks.ensure(
-            !raw.service.is_empty(),
-            format!("{key}.service"),
-            "is empty",
-        );
-        checks.ensure(
-            !raw.kinds.is_empty(),
-            format!("{key}.kinds"),
-            "names no kind",
-        );
-        let (Some(kid), Some(public_key)) = (kid, public) else {
-            whole = false;
-            continue;
-        };
-        if !seen.insert(kid.clone()) {
-            checks.find(format!("{key}.kid"), "is the id of another producer, too");
-            whole = false;
-        }
-        producers.push(Producer {
-            kid,
-            public_key,
-            service: raw.service.clone(),
-            kinds: raw.kinds.iter().cloned().collect(),
-        });
-    }
-    whole.then(|| Producers::new(producers))
 }
