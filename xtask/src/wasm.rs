@@ -100,7 +100,8 @@ fn build_in(shell: &Shell, package: &str, target: &str, folder: &Path) -> anyhow
     let mut flags = vec![
         format!("--remap-path-prefix={}=/w", crate::root().display()),
         format!("--remap-path-prefix={}=/t", folder.display()),
-        // Rounds in a loop: a sixth of the size, and where each mandate is hashed once that is all it costs.
+        // Rounds in a loop: a sixth of the size, and where each mandate is hashed once that is all it costs. In
+        // .cargo/config.toml too, which these flags replace.
         "--cfg".to_owned(),
         "sha2_backend_soft=\"compact\"".to_owned(),
     ];
