@@ -435,6 +435,22 @@ async fn a_vm_that_falls_silent_makes_room_and_is_lost_once() {
 }
 
 #[tokio::test]
+async fn streams_on_which_nobody_asks_are_not_more_than_so_many_either() {
+    let bench = Bench::loaded().await;
+    let mut open = Vec::new();
+    for number in 0..MOST_VMS * 4 {
+        open.push(bench.join(u8::try_from(number).unwrap()).await);
+        bench.world.clock.advance(Duration::from_secs(12));
+    }
+    let status = bench.say(hello(u8::MAX)).await.err().unwrap();
+    assert!(status.message().starts_with("too_many_vms"), "{status}");
+    drop(open.pop());
+    let fewer = |bench: &Bench| bench.metrics.vms.get() == 11;
+    bench.until("gone", fewer).await;
+    bench.join(u8::MAX).await;
+}
+
+#[tokio::test]
 async fn a_vm_that_is_forgotten_for_want_of_room_is_told_of_as_lost() {
     let bench = Bench::loaded().await;
     for number in 0..=MOST_VMS * 4 {

@@ -193,16 +193,17 @@ impl Audience {
         }
     }
 
-    /// Forgets those who have been gone longest.
-    pub(super) fn make_room(&mut self, most: usize) {
+    /// Forgets those who have been gone longest; whether there is room for one more then.
+    pub(super) fn make_room(&mut self, most: usize) -> bool {
         while self.vms.len() >= most {
             let gone = self.vms.iter().filter(|(_, vm)| vm.line.is_none());
             let Some(oldest) = gone.min_by_key(|(_, vm)| vm.gone).map(|(id, _)| *id) else {
-                return;
+                return false;
             };
             if let Some(vm) = self.vms.remove(&oldest).filter(|vm| !vm.over) {
                 self.forgotten.push(vm.lost(oldest));
             }
         }
+        true
     }
 }

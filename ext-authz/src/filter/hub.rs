@@ -180,14 +180,17 @@ impl Hub {
             .vms
             .iter()
             .filter(|(vm, held)| **vm != hello.vm && held.is_served(bound, now));
-        if others.count() >= self.limits.max_vms {
+        let full = others.count() >= self.limits.max_vms;
+        // Those whose stream is open are not forgotten, silent or not: of them, too, there are no more than so many.
+        let known = audience.vms.contains_key(&hello.vm);
+        let room = audience.make_room(self.limits.max_vms.saturating_mul(REMEMBERED));
+        if full || !(known || room) {
             return Err(refusal(
                 Code::ResourceExhausted,
                 "too_many_vms",
                 "no more filters are served here",
             ));
         }
-        audience.make_room(self.limits.max_vms.saturating_mul(REMEMBERED));
         let number = audience.number();
         let vm = audience
             .vms

@@ -81,6 +81,11 @@ impl Frames {
 
     /// Sends it on a connection of its own and reads what comes of it.
     pub fn exchange(&self, address: SocketAddr) -> Outcome {
+        self.exchange_telling(address, &mut || {})
+    }
+
+    /// As `exchange`; calls `begun` with each piece of the body that comes.
+    pub fn exchange_telling(&self, address: SocketAddr, begun: &mut dyn FnMut()) -> Outcome {
         let mut stream = connect(address);
         let mut opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         // No table of headers: each answer can be read by itself (RFC 7541 §4.2).
@@ -88,11 +93,11 @@ impl Frames {
         opening.extend(settings.bytes);
         opening.extend(&self.bytes);
         let _ = stream.write_all(&opening);
-        outcome(&mut stream)
+        outcome(&mut stream, begun)
     }
 }
 
-fn outcome(stream: &mut TcpStream) -> Outcome {
+fn outcome(stream: &mut TcpStream, begun: &mut dyn FnMut()) -> Outcome {
     let mut reply = Reply {
         status: 0,
         headers: Vec::new(),
@@ -105,7 +110,10 @@ fn outcome(stream: &mut TcpStream) -> Outcome {
                 let _ = stream.write_all(&acknowledged.bytes);
             }
             HEADERS if id == 1 => reply.status = status(&payload),
-            DATA if id == 1 => reply.body.extend_from_slice(&payload),
+            DATA if id == 1 => {
+                reply.body.extend_from_slice(&payload);
+                begun();
+            }
             RST_STREAM if id == 1 => break,
             GOAWAY => break,
             _ => {}

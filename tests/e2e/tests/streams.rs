@@ -82,7 +82,7 @@ impl Reading {
     }
 }
 
-/// The same over HTTP/2: what came of it at its end.
+/// The same over HTTP/2, once it has begun: what comes of it at its end.
 fn reading_frames(address: SocketAddr, mandate: &str) -> JoinHandle<Outcome> {
     let credential = format!("Bearer {mandate}");
     let frames = Frames::default().headers(
@@ -95,7 +95,13 @@ fn reading_frames(address: SocketAddr, mandate: &str) -> JoinHandle<Outcome> {
         ],
         true,
     );
-    std::thread::spawn(move || frames.exchange(address))
+    let (tell, told) = std::sync::mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        // Nobody listens any more once it has begun.
+        frames.exchange_telling(address, &mut || drop(tell.send(())))
+    });
+    told.recv_timeout(PATIENCE).expect("a piece of the answer");
+    reading
 }
 
 fn mandate(minted: &Value) -> &str {
@@ -146,8 +152,6 @@ async fn cut_off_with_its_authority(way: Way) {
     let same = Reading::begin(address, mandate(&first));
     let framed = reading_frames(address, mandate(&first));
     let mut other = Reading::begin(address, mandate(&second));
-    // The one of the frames has to have begun, too.
-    std::thread::sleep(Duration::from_millis(500));
     let session = first["session"].as_str().unwrap();
     stack.ok(&["revoke", "session", session, "--wait", "everywhere"]);
     let mut decisions = vec![old.is_cut_off(), same.is_cut_off()];
