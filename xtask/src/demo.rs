@@ -14,12 +14,12 @@ pub(crate) fn demo(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     let caracal = build(shell)?;
     cmd!(shell, "{caracal} up {arguments...}").run()?;
     println!("up after {:.0} s", started.elapsed().as_secs_f64());
-    let home = home(arguments);
+    let home = &home(arguments);
     cmd!(shell, "{caracal} demo {home...}").run()?;
     println!(
-        "demo after {:.0} s; the stack keeps running: `{} down` ends it",
+        "demo after {:.0} s; the stack keeps running: `{}` ends it",
         started.elapsed().as_secs_f64(),
-        caracal.display()
+        cmd!(shell, "{caracal} down {home...}")
     );
     Ok(())
 }
